@@ -1,0 +1,113 @@
+"""The map: which environments there are, and of which stacks each is made."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from aws_cdk import App, Environment, Stage, Tags, Validations
+from cdk_nag import AwsSolutionsChecks
+from constructs import Construct
+
+from settings import EnvironmentSettings, SettingsError, load
+from stacks.cluster import ClusterStack
+from stacks.ingress import IngressStack
+from stacks.network import NetworkStack
+from stacks.registry import RegistryStack
+from stacks.service import ServiceStack
+
+PROJECT = Path(__file__).parent
+
+
+class DrydockEnvironment(Stage):
+    """Everything that one environment is, in the order in which it is deployed."""
+
+    def __init__(self, scope: Construct, name: str, *, settings: EnvironmentSettings) -> None:
+        prefix = f"{settings.prefix}-" if settings.prefix else ""
+        super().__init__(
+            scope,
+            name.title(),
+            env=Environment(account=settings.account, region=settings.region),
+            stage_name=prefix + name.title(),
+        )
+        logs, retain = settings.logs, settings.retain_data
+        network = NetworkStack(
+            self, "Network", settings=settings.network, logs=logs, retain_data=retain
+        )
+        registry = RegistryStack(
+            self,
+            "Registry",
+            settings=settings.registry,
+            environment=prefix + name,
+            services=settings.services,
+            retain_data=retain,
+        )
+        cluster = ClusterStack(
+            self,
+            "Cluster",
+            settings=settings.cluster,
+            alerts=settings.alerts,
+            logs=logs,
+            retain_data=retain,
+            vpc=network.vpc,
+        )
+        ingress = IngressStack(
+            self,
+            "Ingress",
+            settings=settings.ingress,
+            logs=logs,
+            retain_data=retain,
+            deletion_protection=settings.deletion_protection,
+            bridge_ports=settings.bridge_ports,
+            vpc=network.vpc,
+            instances=cluster.instances,
+            topic=cluster.topic,
+        )
+        for service_name, service_settings in settings.services.items():
+            service = ServiceStack(
+                self,
+                service_name.title().replace("-", ""),
+                settings=service_settings,
+                logs=logs,
+                retain_data=retain,
+                name=service_name,
+                architecture=settings.cluster.architecture,
+                synthesizer=registry.synthesizer_for(service_name),
+                cluster=cluster.cluster,
+                capacity_provider=cluster.capacity_provider,
+                listener=ingress.listener,
+                load_balancer=ingress.load_balancer,
+                topic=cluster.topic,
+                exec_record=cluster.exec_record,
+            )
+            # The image is named, not referred to, so CloudFormation cannot see this by itself.
+            service.add_stack_dependency(registry)
+        Tags.of(self).add("drydock:environment", prefix + name)
+
+
+def build(
+    app: App, environments: Mapping[str, EnvironmentSettings]
+) -> dict[str, DrydockEnvironment]:
+    """Add every environment to `app`; by its name in the settings."""
+    return {
+        name: DrydockEnvironment(app, name, settings=settings)
+        for name, settings in environments.items()
+    }
+
+
+def main() -> None:
+    """Synthesize every environment and check it, as `cdk synth` wants it."""
+    try:
+        environments = load(PROJECT / "cdk.json", PROJECT / "cdk.local.json")
+    except SettingsError as error:
+        sys.exit(f"The settings in cdk.json (and cdk.local.json over it) cannot be used:\n{error}")
+    app = App()
+    build(app, environments)
+    Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    # Without this the CLI looks at no stack inside a Stage, and a finding would pass in silence.
+    app.synth(validate_on_synthesis=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,576 @@
+"""Reads the values of every environment from cdk.json, strictly; knows nothing of AWS's APIs."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+PLACEHOLDER_DOMAIN = "example.com"
+
+Architecture = Literal["x86_64", "arm64"]
+Egress = Literal["one-nat-gateway", "nat-gateway-per-az", "endpoints"]
+NetworkMode = Literal["bridge", "awsvpc"]
+Strategy = Literal["rolling", "blue-green", "canary", "linear"]
+# In days; CloudWatch Logs keeps for such periods only.
+Retention = Literal[1, 3, 7, 14, 30, 90, 180, 365, 731]
+
+Percent = Annotated[int, Field(ge=1, le=100)]
+# What the keys of the two mappings must be; JSON Schema has no place for a key's description.
+KEYS = {
+    "services": "a name of 1 to 20 lower-case letters, digits and hyphens",
+    "secrets": "an environment variable's name, in capitals, like API_KEY",
+}
+
+
+def _text(pattern: str, description: str) -> Any:  # noqa: ANN401 - what pydantic.Field itself returns
+    """A string field whose errors say what is expected in our words."""
+    return Field(pattern=pattern, description=description)
+
+
+VpcId = Annotated[str, _text(r"^vpc-[0-9a-f]{8,17}$", "a VPC's id, like vpc-0a1b2c3d")]
+SubnetId = Annotated[str, _text(r"^subnet-[0-9a-f]{8,17}$", "a subnet's id, like subnet-0a1b2c3d")]
+ZoneName = Annotated[
+    str,
+    _text(r"^[a-z]{2}(-[a-z]+)+-\d[a-z]$", "an availability zone's name, like us-east-1a"),
+]
+InstanceType = Annotated[
+    str,
+    _text(r"^[a-z][a-z0-9-]*\.[a-z0-9-]+$", "an EC2 instance type, like t3.small"),
+]
+Cidr = Annotated[str, _text(r"^\d{1,3}(\.\d{1,3}){3}/\d{1,2}$", "an IPv4 range, like 10.0.0.0/16")]
+CertificateArn = Annotated[
+    str,
+    _text(
+        r"^arn:aws[a-z-]*:acm:[a-z0-9-]+:\d{12}:certificate/[0-9a-f-]+$",
+        "the ARN of an ACM certificate",
+    ),
+]
+SecretArn = Annotated[
+    str,
+    _text(
+        r"^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{12}:secret:[A-Za-z0-9/_+=.@-]+-[A-Za-z0-9]{6}$",
+        "the complete ARN of a Secrets Manager secret",
+    ),
+]
+UrlPath = Annotated[
+    str, _text(r"^/[A-Za-z0-9._~/*?-]*$", "a path that begins with /, like /quotes/*")
+]
+Cron = Annotated[
+    str,
+    _text(
+        r"^cron\(\S+( \S+){5}\)$",
+        "a schedule of six fields, like cron(0 19 ? * MON-FRI *)",
+    ),
+]
+
+
+class Settings(BaseModel):
+    """What every group of values has in common: no unknown key, no coercion, no change."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class AlertSettings(Settings):
+    """Who hears of alarms and of the budget."""
+
+    email: Annotated[
+        str, _text(r"^[^@\s]+@[^@\s]+\.[^@\s]+$", "an e-mail address, like you@example.com")
+    ]
+    monthly_budget_usd: Annotated[int, Field(ge=1)]
+
+
+class LogSettings(Settings):
+    """How long logs are kept, and whether under a key of the account's own."""
+
+    retention_days: Retention
+    encrypted: bool
+
+
+class ExistingVpc(Settings):
+    """A VPC that somebody else owns; its subnets in the order of network.availability_zones."""
+
+    vpc_id: VpcId
+    public_subnet_ids: Annotated[tuple[SubnetId, ...], Field(min_length=2)]
+    private_subnet_ids: Annotated[tuple[SubnetId, ...], Field(min_length=2)]
+
+
+class NetworkSettings(Settings):
+    """The VPC: one of its own, or `existing_vpc`, whose routes are its owner's business."""
+
+    existing_vpc: ExistingVpc | None
+    cidr: Cidr
+    availability_zones: Annotated[tuple[ZoneName, ...], Field(min_length=2, max_length=3)]
+    egress: Egress
+
+
+class RegistrySettings(Settings):
+    """The image repositories. `kms` is the key of the account's own that ECR keeps there."""
+
+    encryption: Literal["aes256", "kms"]
+    untagged_image_days: Annotated[int, Field(ge=1, le=365)]
+
+
+class HostPorts(Settings):
+    """The host ports, first to last, that the agent gives to tasks in bridge mode."""
+
+    first: Annotated[int, Field(ge=1024, le=65535)]
+    last: Annotated[int, Field(ge=1024, le=65535)]
+
+
+class AgentSettings(Settings):
+    """What the ECS agent on each container instance is told."""
+
+    reserved_memory_mib: Annotated[int, Field(ge=0, le=4096)]
+    task_pids_limit: Annotated[int, Field(ge=16, le=4096)]
+    host_ports: HostPorts
+
+
+class ClusterSettings(Settings):
+    """The cluster and the container instances that it stands on."""
+
+    ami: Annotated[
+        str,
+        _text(
+            r"^al2023-ami-ecs-hvm-2023\.0\.\d{8}-kernel-\d+\.\d+-(x86_64|arm64)$",
+            "the name of an ECS-optimized AL2023 image, "
+            "like al2023-ami-ecs-hvm-2023.0.20261113-kernel-6.1-x86_64",
+        ),
+    ]
+    architecture: Architecture
+    instance_types: Annotated[tuple[InstanceType, ...], Field(min_length=1, max_length=10)]
+    min_instances: Annotated[int, Field(ge=0, le=1000)]
+    max_instances: Annotated[int, Field(ge=1, le=1000)]
+    on_demand_base: Annotated[int, Field(ge=0, le=1000)]
+    on_demand_percent: Annotated[int, Field(ge=0, le=100)]
+    root_volume_gib: Annotated[int, Field(ge=30, le=1000)]
+    max_instance_lifetime_days: Annotated[int, Field(ge=1, le=365)]
+    detailed_monitoring: bool
+    container_insights: Literal["disabled", "enabled", "enhanced"]
+    target_capacity_percent: Percent
+    termination_protection: bool
+    eni_trunking: bool
+    agent: AgentSettings
+
+
+class Domain(Settings):
+    """A name in a hosted zone of Route 53 that the balancer answers to."""
+
+    name: Annotated[str, _text(r"^([a-z0-9-]+\.)+[a-z]{2,}$", "a domain name")]
+    hosted_zone_id: Annotated[str, _text(r"^Z[A-Z0-9]{5,31}$", "a hosted zone's id, like Z0123456")]
+    hosted_zone_name: Annotated[str, _text(r"^([a-z0-9-]+\.)+[a-z]{2,}$", "a domain name")]
+
+
+class IngressSettings(Settings):
+    """The load balancer. HTTPS where a certificate or a domain is set, HTTP otherwise."""
+
+    allowed_cidrs: Annotated[tuple[Cidr, ...], Field(min_length=1)]
+    idle_timeout_seconds: Annotated[int, Field(ge=1, le=4000)]
+    certificate_arn: CertificateArn | None
+    domain: Domain | None
+    waf: bool
+
+    @property
+    def https(self) -> bool:
+        """Whether the balancer serves HTTPS and only redirects HTTP."""
+        return self.certificate_arn is not None or self.domain is not None
+
+
+class RouteSettings(Settings):
+    """Which requests reach a service, and when one of its targets counts as healthy or gone."""
+
+    path: UrlPath
+    priority: Annotated[int, Field(ge=1, le=50000)]
+    health_path: UrlPath
+    deregistration_delay_seconds: Annotated[int, Field(ge=1, le=3600)]
+
+
+class TaskSettings(Settings):
+    """What one task gets, and how it starts and stops."""
+
+    network_mode: NetworkMode
+    port: Annotated[int, Field(ge=1024, le=65535)]
+    cpu: Annotated[int, Field(ge=2, le=196608)]
+    memory_mib: Annotated[int, Field(ge=6, le=1048576)]
+    memory_reservation_mib: Annotated[int, Field(ge=6, le=1048576)]
+    health_command: Annotated[tuple[str, ...], Field(min_length=1)]
+    drain_seconds: Annotated[int, Field(ge=0, le=110)]
+    # A Spot interruption gives two minutes, and no task may be promised more.
+    stop_timeout_seconds: Annotated[int, Field(ge=2, le=120)]
+    keep_alive_seconds: Annotated[int, Field(ge=1, le=4000)]
+    exec: bool
+    secrets: Mapping[Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")], SecretArn]
+
+
+class DeploymentSettings(Settings):
+    """How a new version replaces the old one. Steps count for canary and linear only."""
+
+    strategy: Strategy
+    step_percent: Annotated[int, Field(ge=3, le=50)]
+    step_minutes: Annotated[int, Field(ge=0, le=1440)]
+    bake_minutes: Annotated[int, Field(ge=0, le=1440)]
+    breaker_failures: Annotated[int, Field(ge=1, le=200)]
+    grace_seconds: Annotated[int, Field(ge=0, le=2147483)]
+
+
+class Schedule(Settings):
+    """When a service goes to sleep (no task) and wakes (its minimum)."""
+
+    timezone: Annotated[str, _text(r"^[A-Za-z_]+(/[A-Za-z0-9_+-]+)*$", "an IANA time zone")]
+    sleep: Cron
+    wake: Cron
+
+
+class ScalingSettings(Settings):
+    """How many tasks, and what makes them more or fewer."""
+
+    min_tasks: Annotated[int, Field(ge=0, le=5000)]
+    max_tasks: Annotated[int, Field(ge=1, le=5000)]
+    cpu_percent: Percent
+    requests_per_target_per_minute: Annotated[int, Field(ge=1)]
+    schedule: Schedule | None
+
+
+class ServiceSettings(Settings):
+    """One microservice; its source is the folder of its name under service/."""
+
+    route: RouteSettings
+    task: TaskSettings
+    deployment: DeploymentSettings
+    scaling: ScalingSettings
+
+
+class EnvironmentSettings(Settings):
+    """Everything that differs between environments."""
+
+    account: Annotated[str, _text(r"^\d{12}$", "an account id of 12 digits")] | None
+    region: Annotated[
+        str, _text(r"^[a-z]{2}(-[a-z]+)+-\d$", "the name of an AWS region, like us-east-1")
+    ]
+    prefix: Annotated[
+        str,
+        _text(
+            r"^([a-z][a-z0-9-]{0,10}[a-z0-9])?$",
+            "nothing, or 2 to 12 lower-case letters, digits and hyphens",
+        ),
+    ]
+    retain_data: bool
+    deletion_protection: bool
+    alerts: AlertSettings
+    logs: LogSettings
+    network: NetworkSettings
+    registry: RegistrySettings
+    cluster: ClusterSettings
+    ingress: IngressSettings
+    services: Annotated[
+        Mapping[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,19}$")], ServiceSettings],
+        Field(min_length=1),
+    ]
+
+    @property
+    def bridge_ports(self) -> HostPorts | None:
+        """The host ports that the balancer must reach: none where no service is in bridge mode."""
+        modes = {service.task.network_mode for service in self.services.values()}
+        return self.cluster.agent.host_ports if "bridge" in modes else None
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used: a line a fault, with its place, value and expectation."""
+
+    def __init__(self, faults: list[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(faults))
+
+
+def load(cdk_json: Path, local: Path | None = None) -> dict[str, EnvironmentSettings]:
+    """Read every environment by name from cdk.json's context, with the local file's values over it.
+
+    Raises SettingsError with all faults of every environment at once. A local file that does not
+    exist changes nothing; in one that does, null and lists replace, and objects merge.
+    """
+    values = _read(cdk_json).get("context", {})
+    environments = values.get("environments") if isinstance(values, dict) else None
+    if local is not None and local.exists():
+        environments = _merge(environments, _read(local))
+    return parse(environments)
+
+
+def parse(environments: object) -> dict[str, EnvironmentSettings]:
+    """Turn plain values, as JSON gives them, into settings by environment; see `load`."""
+    if not isinstance(environments, dict) or not environments:
+        raise SettingsError([_fault("environments", "an object with an environment", environments)])
+    faults: list[str] = []
+    parsed: dict[str, EnvironmentSettings] = {}
+    for name, values in environments.items():
+        if not re.fullmatch(r"[a-z][a-z0-9]{0,19}", name):
+            faults.append(_fault(name, "a name of 1 to 20 lower-case letters and digits", name))
+            continue
+        try:
+            parsed[name] = EnvironmentSettings.model_validate_json(json.dumps(values))
+        except ValidationError as error:
+            schema = EnvironmentSettings.model_json_schema()
+            faults += [_explain(name, schema, detail) for detail in _innermost(error.errors())]
+        else:
+            faults += [f"{name}.{fault}" for fault in _contradictions(name, parsed[name])]
+    if faults:
+        # A union reports once for each of its members; the reader has one place to mend.
+        raise SettingsError(list(dict.fromkeys(faults)))
+    return parsed
+
+
+def placeholders(settings: EnvironmentSettings) -> list[str]:
+    """Name the values that may be synthesized but not deployed, each with what belongs there."""
+    found = []
+    if settings.alerts.email.endswith("@" + PLACEHOLDER_DOMAIN):
+        found.append(_fault("alerts.email", "your own address", settings.alerts.email))
+    domain = settings.ingress.domain
+    if domain and f".{domain.name}".endswith("." + PLACEHOLDER_DOMAIN):
+        found.append(_fault("ingress.domain.name", "a domain of your own", domain.name))
+    return found
+
+
+def instance_architecture(instance_type: str) -> Architecture:
+    """Tell an instance type's architecture by its name: a `g` after the generation means Graviton.
+
+    Source: https://docs.aws.amazon.com/ec2/latest/instancetypes/instance-type-names.html
+    """
+    family = instance_type.split(".")[0]
+    return "arm64" if re.match(r"^(a1|[a-z]+\d+[a-z]*g[a-z]*)$", family) else "x86_64"
+
+
+def _contradictions(name: str, settings: EnvironmentSettings) -> Iterator[str]:
+    if re.match(r"aws|ecs|fargate", settings.prefix or name):
+        # CreateCapacityProvider refuses these, and its name derives from the stack's.
+        place = "prefix" if settings.prefix else "name"
+        expected = "not to begin with aws, ecs or fargate, which ECS refuses in a capacity provider"
+        yield _fault(place, expected, settings.prefix or name)
+    yield from _network_contradictions(settings)
+    yield from _cluster_contradictions(settings.cluster)
+    yield from _ingress_contradictions(settings.ingress)
+    priorities: dict[int, str] = {}
+    for service_name, service in settings.services.items():
+        place = f"services.{service_name}"
+        taken = priorities.setdefault(service.route.priority, service_name)
+        if taken != service_name:
+            expected = f"a priority of its own, not that of {taken}"
+            yield _fault(f"{place}.route.priority", expected, service.route.priority)
+        for fault in _service_contradictions(service, settings):
+            yield f"{place}.{fault}"
+
+
+def _network_contradictions(settings: EnvironmentSettings) -> Iterator[str]:
+    network = settings.network
+    zones = network.availability_zones
+    yield from _range_fault("network.cidr", network.cidr)
+    if _is_range(network.cidr) and not 16 <= int(network.cidr.split("/")[1]) <= 22:
+        yield _fault("network.cidr", "a prefix from /16 to /22, as subnets need", network.cidr)
+    if len(set(zones)) != len(zones):
+        yield _fault("network.availability_zones", "each zone once", list(zones))
+    for index, zone in enumerate(zones):
+        if zone[:-1] != settings.region:
+            expected = f"a zone of {settings.region}"
+            yield _fault(f"network.availability_zones.{index}", expected, zone)
+    if network.existing_vpc:
+        for kind in ("public_subnet_ids", "private_subnet_ids"):
+            ids = getattr(network.existing_vpc, kind)
+            if len(set(ids)) != len(zones):
+                expected = f"{len(zones)} subnets, one for each of network.availability_zones"
+                yield _fault(f"network.existing_vpc.{kind}", expected, list(ids))
+
+
+def _cluster_contradictions(cluster: ClusterSettings) -> Iterator[str]:
+    for index, instance_type in enumerate(cluster.instance_types):
+        if instance_architecture(instance_type) != cluster.architecture:
+            expected = f"a type of architecture {cluster.architecture}"
+            yield _fault(f"cluster.instance_types.{index}", expected, instance_type)
+        if cluster.eni_trunking and re.match(r"t\d", instance_type):
+            expected = "no burstable type, since none supports cluster.eni_trunking"
+            yield _fault(f"cluster.instance_types.{index}", expected, instance_type)
+    if not cluster.ami.endswith(cluster.architecture):
+        yield _fault("cluster.ami", f"an image for {cluster.architecture}", cluster.ami)
+    if cluster.min_instances > cluster.max_instances:
+        expected = f"at most max_instances, {cluster.max_instances}"
+        yield _fault("cluster.min_instances", expected, cluster.min_instances)
+    ports = cluster.agent.host_ports
+    if ports.first > ports.last:
+        yield _fault("cluster.agent.host_ports.first", f"at most last, {ports.last}", ports.first)
+    # 51678 to 51680 are the agent's own, which it never gives to a task.
+    if ports.first <= 51680 and ports.last >= 51678:
+        expected = "a range without the agent's own ports, 51678 to 51680"
+        yield _fault("cluster.agent.host_ports", expected, [ports.first, ports.last])
+
+
+def _ingress_contradictions(ingress: IngressSettings) -> Iterator[str]:
+    for index, cidr in enumerate(ingress.allowed_cidrs):
+        yield from _range_fault(f"ingress.allowed_cidrs.{index}", cidr)
+    domain = ingress.domain
+    if domain and not f".{domain.name}".endswith(f".{domain.hosted_zone_name}"):
+        expected = f"a name in hosted_zone_name, {domain.hosted_zone_name}"
+        yield _fault("ingress.domain.name", expected, domain.name)
+
+
+def _service_contradictions(
+    service: ServiceSettings, settings: EnvironmentSettings
+) -> Iterator[str]:
+    task, scaling = service.task, service.scaling
+    if task.drain_seconds >= task.stop_timeout_seconds:
+        expected = f"less than stop_timeout_seconds, {task.stop_timeout_seconds}"
+        yield _fault("task.drain_seconds", expected, task.drain_seconds)
+    if task.drain_seconds > service.route.deregistration_delay_seconds:
+        delay = service.route.deregistration_delay_seconds
+        expected = f"at most route.deregistration_delay_seconds, {delay}"
+        yield _fault("task.drain_seconds", expected, task.drain_seconds)
+    if task.keep_alive_seconds <= settings.ingress.idle_timeout_seconds:
+        # The balancer would reuse a connection that the service is just closing, and answer 502.
+        expected = (
+            f"more than ingress.idle_timeout_seconds, {settings.ingress.idle_timeout_seconds}"
+        )
+        yield _fault("task.keep_alive_seconds", expected, task.keep_alive_seconds)
+    if task.memory_reservation_mib > task.memory_mib:
+        expected = f"at most memory_mib, {task.memory_mib}"
+        yield _fault("task.memory_reservation_mib", expected, task.memory_reservation_mib)
+    if scaling.min_tasks > scaling.max_tasks:
+        expected = f"at most max_tasks, {scaling.max_tasks}"
+        yield _fault("scaling.min_tasks", expected, scaling.min_tasks)
+    if "*" in service.route.health_path or "?" in service.route.health_path:
+        yield _fault("route.health_path", "a path without * and ?", service.route.health_path)
+
+
+def _range_fault(place: str, cidr: str) -> Iterator[str]:
+    if not _is_range(cidr):
+        yield _fault(place, "an IPv4 range with no host bits set, like 10.0.0.0/16", cidr)
+
+
+def _is_range(cidr: str) -> bool:
+    try:
+        ipaddress.IPv4Network(cidr)
+    except ValueError:
+        return False
+    return True
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
+    except OSError as error:
+        raise SettingsError([f"{path.name}: expected a readable file, got: {error}"]) from None
+    except ValueError as error:
+        raise SettingsError([f"{path.name}: expected JSON, got: {error}"]) from None
+    if not isinstance(values, dict):
+        raise SettingsError([_fault(path.name, "an object", values)])
+    return values
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        raise ValueError(f"the same key twice: {', '.join(twice)}")
+    return values
+
+
+def _merge(base: object, over: object) -> object:
+    if isinstance(base, dict) and isinstance(over, dict):
+        return base | {key: _merge(base.get(key), value) for key, value in over.items()}
+    return over
+
+
+def _fault(place: str, expected: str, got: object) -> str:
+    return f"{place}: expected {expected}, got {got!r}"
+
+
+def _innermost(errors: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Leave out what only follows: a list with a bad entry also counts as too short."""
+    places = [error["loc"] for error in errors if error["loc"][-1:] != ("[key]",)]
+    return [
+        error
+        for error in errors
+        if not any(
+            len(place) > len(error["loc"]) and place[: len(error["loc"])] == error["loc"]
+            for place in places
+        )
+    ]
+
+
+def _explain(environment: str, schema: Mapping[str, Any], error: ErrorDetails) -> str:
+    """Say a pydantic error in our words: the place, what was expected there, what stood there."""
+    keys = [str(part) for part in error["loc"] if part != "[key]"]
+    place = ".".join([environment, *keys])
+    if error["type"] == "extra_forbidden":
+        known = ", ".join(_at(schema, schema, keys[:-1]).get("properties", {}))
+        return f"{place}: unknown key; expected one of {known}"
+    if error["type"] == "missing":
+        return f"{place}: missing; expected {_describe(schema, _at(schema, schema, keys))}"
+    if "[key]" in error["loc"]:
+        return _fault(place, KEYS[keys[-2]], keys[-1])
+    return _fault(place, _describe(schema, _at(schema, schema, keys)), error["input"])
+
+
+def _at(root: Mapping[str, Any], schema: Mapping[str, Any], keys: list[str]) -> Mapping[str, Any]:
+    """Walk the JSON schema to the part that describes the value at `keys`."""
+    for key in keys:
+        schema = _not_null(root, schema)
+        by_pattern = schema.get("patternProperties", {})
+        parts = (
+            schema.get("properties", {}).get(key),
+            schema.get("items"),
+            schema.get("additionalProperties"),
+            *by_pattern.values(),
+        )
+        schema = next((part for part in parts if isinstance(part, dict)), {})
+    return _target(root, schema)
+
+
+def _target(root: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "$ref" in schema:
+        target: Mapping[str, Any] = root["$defs"][schema["$ref"].rsplit("/", 1)[1]]
+        return target
+    return schema
+
+
+def _not_null(root: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    options = [option for option in schema.get("anyOf", ()) if option.get("type") != "null"]
+    return _target(root, options[0] if options else schema)
+
+
+def _describe(root: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    if "anyOf" in schema:
+        return f"{_describe(root, _not_null(root, schema))}, or null"
+    schema = _target(root, schema)
+    kind = schema.get("type")
+    if kind == "object":
+        return "an object"
+    if "description" in schema:
+        return str(schema["description"])
+    if "enum" in schema:
+        return "one of " + ", ".join(map(str, schema["enum"]))
+    if kind == "array":
+        return f"a list of {_counted(schema, 'minItems', 'maxItems')}each {_each(root, schema)}"
+    if kind == "integer":
+        return "an integer" + _bounds(schema)
+    return {"boolean": "true or false", "string": "a string"}.get(str(kind), "a value")
+
+
+def _each(root: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    return _describe(root, schema.get("items", {}))
+
+
+def _counted(schema: Mapping[str, Any], least: str, most: str) -> str:
+    low, high = schema.get(least), schema.get(most)
+    if low is None and high is None:
+        return ""
+    return f"{low or 0} to {high} entries, " if high else f"{low} or more entries, "
+
+
+def _bounds(schema: Mapping[str, Any]) -> str:
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if low is not None and high is not None:
+        return f" from {low} to {high}"
+    return f" of {low} or more" if low is not None else ""

@@ -1,0 +1,1 @@
+"""The nouns inside the stacks."""

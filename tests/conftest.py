@@ -1,0 +1,165 @@
+"""What every test stands on: fake credentials, and each configuration synthesized once a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROJECT = Path(__file__).parent.parent
+# Node comes with the environment, whether or not it is activated.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+for variable in [name for name in os.environ if name.startswith("AWS_")]:
+    if variable != "AWS_CA_BUNDLE":
+        del os.environ[variable]
+os.environ |= {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+Values = dict[str, Any]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--accept-snapshots", action="store_true", help="write tests/snapshots anew")
+
+
+@dataclass(frozen=True)
+class Template:
+    """One stack's synthesized template, as tests ask it."""
+
+    body: Values
+
+    def resources(self, kind: str) -> dict[str, Values]:
+        """Give the resources of one type by their logical ids."""
+        found = self.body.get("Resources", {}).items()
+        return {name: resource for name, resource in found if resource["Type"] == kind}
+
+    def all(self, kind: str) -> list[Values]:
+        """Give the properties of every resource of one type."""
+        return [resource.get("Properties", {}) for resource in self.resources(kind).values()]
+
+    def one(self, kind: str) -> Values:
+        """Give the properties of the only resource of that type."""
+        (properties,) = self.all(kind)
+        return properties
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """A cloud assembly: what `cdk synth` wrote, by environment and stack."""
+
+    directory: Path
+
+    def stack(self, name: str) -> Template:
+        """Read the template of a stack by its name, like Sandbox/Web."""
+        return Template(json.loads(self.path(name).read_text(encoding="utf-8")))
+
+    def path(self, name: str) -> Path:
+        """Give the path of a stack's template."""
+        environment, stack = name.split("/")
+        (found,) = self.directory.glob(
+            f"assembly-{environment}/{environment}{stack}????????.template.json"
+        )
+        return found
+
+    def stacks(self) -> list[str]:
+        """Name every stack as Environment/Stack."""
+        names = []
+        for manifest in sorted(self.directory.glob("assembly-*/manifest.json")):
+            artifacts = json.loads(manifest.read_text(encoding="utf-8"))["artifacts"].values()
+            names += [
+                artifact["displayName"].split(" ")[0]
+                for artifact in artifacts
+                if artifact["type"] == "aws:cloudformation:stack"
+            ]
+        return names
+
+
+def cdk(*arguments: str, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
+    """Run the real CDK CLI, without a learner's own cdk.local.json."""
+    command = [str(PROJECT / "node_modules" / ".bin" / "cdk"), *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def copy_project(to: Path) -> Path:
+    """Copy what git tracks, or would, to another directory, with the installed tools linked."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=PROJECT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    for name in filter(None, listed.stdout.split("\0")):
+        if (PROJECT / name).is_file():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            (to / name).write_bytes((PROJECT / name).read_bytes())
+    for tools in (".venv", "node_modules"):
+        (to / tools).symlink_to(PROJECT / tools)
+    return to
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project as a fresh clone has it, in a directory of another name."""
+    return copy_project(tmp_path_factory.mktemp("clone"))
+
+
+@pytest.fixture(scope="session")
+def synthesized(project: Path) -> Assembly:
+    """Both environments, as the real `cdk synth` wrote them, findings and all."""
+    done = cdk("synth", "--quiet", cwd=project)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Assembly(project / "cdk.out")
+
+
+@pytest.fixture(scope="session")
+def assembly(synthesized: Assembly) -> Path:
+    """The directory of `synthesized`, for what reads assemblies by path."""
+    return synthesized.directory
+
+
+@pytest.fixture(scope="session")
+def context() -> Values:
+    """The feature flags of cdk.json, without which tests would see other templates."""
+    values = json.loads((PROJECT / "cdk.json").read_text(encoding="utf-8"))["context"]
+    return {key: value for key, value in values.items() if key != "environments"}
+
+
+@pytest.fixture
+def values() -> Values:
+    """The plain values of cdk.json's environments, free to be damaged."""
+    environments: Values = json.loads((PROJECT / "cdk.json").read_text(encoding="utf-8"))
+    found: Values = environments["context"]["environments"]
+    return found
+
+
+@pytest.fixture(scope="session")
+def described(context: Values, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every variant that tests/variants.py describes, synthesized."""
+    from tests.variants import synthesize
+
+    directory = tmp_path_factory.mktemp("described")
+    with pytest.MonkeyPatch.context() as patch:
+        synthesize(directory, context, patch)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def variants(described: Path) -> Assembly:
+    """Every value of every setting that the two environments leave out."""
+    return Assembly(described / "variants")
+
+
+@pytest.fixture(scope="session")
+def added(described: Path) -> Assembly:
+    """The sandbox with a second microservice."""
+    return Assembly(described / "added")

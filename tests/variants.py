@@ -1,0 +1,104 @@
+"""Environments that between them use every value of every setting that cdk.json does not."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aws_cdk import App, Validations
+from cdk_nag import AwsSolutionsChecks
+
+import app
+import stacks.service
+from settings import parse
+
+Values = dict[str, Any]
+PROJECT = Path(__file__).parent.parent
+CERTIFICATE = "arn:aws:acm:us-east-1:111122223333:certificate/0a1b2c3d-0000-4000-8000-0a1b2c3d4e5f"
+# What only people read, and what is tested on the two environments.
+FAST: Any = {"builtin_cloud_formation_validation": False, "stack_traces": False}
+# What the CLI adds, so that templates of both can be compared.
+CLI_CONTEXT = {"aws:cdk:enable-path-metadata": True, "aws:cdk:enable-asset-metadata": True}
+SECRET = "arn:aws:secretsmanager:us-east-1:111122223333:secret:quotes-key-AbCdEf"
+
+
+def synthesize(directory: Path, context: Values, patch: pytest.MonkeyPatch) -> None:
+    """Synthesize all variants in one app, and the sandbox with a second microservice in another.
+
+    The folder of that microservice is made up.
+    """
+    sources = directory / "service"
+    sources.mkdir()
+    (sources / "web").symlink_to(PROJECT / "service" / "web")
+    (sources / "quotes").mkdir()
+    (sources / "quotes" / "Dockerfile").write_text("FROM python:3.13-slim-trixie\n")
+    patch.setattr(stacks.service, "SOURCES", sources)
+    described = {change.__name__: changed(change) for change in CHANGES}
+    for name, values in (("variants", described), ("added", {"sandbox": changed(added)})):
+        out = App(outdir=str(directory / name), context=context | CLI_CONTEXT, **FAST)
+        app.build(out, parse(values))
+        # A user who changes a value must not meet a finding that nobody has looked at.
+        Validations.of(out).add_plugins(AwsSolutionsChecks(out))
+        out.synth()
+
+
+def changed(change: Callable[[Values], None]) -> Values:
+    """Give the sandbox's values with one variant's changes."""
+    text = (PROJECT / "cdk.json").read_text(encoding="utf-8")
+    values: Values = json.loads(text)["context"]["environments"]["sandbox"]
+    change(values)
+    return values
+
+
+def bluegreen(values: Values) -> None:
+    """Blue-green, no way to the internet, ECS Exec and a secret."""
+    web = values["services"]["web"]
+    web["deployment"]["strategy"] = "blue-green"
+    web["task"] |= {"exec": True, "secrets": {"QUOTES_KEY": SECRET}}
+    values["network"]["egress"] = "endpoints"
+
+
+def canary(values: Values) -> None:
+    """A canary of tasks with their own interfaces, in somebody else's VPC, behind HTTPS."""
+    web = values["services"]["web"]
+    web["deployment"]["strategy"] = "canary"
+    web["task"]["network_mode"] = "awsvpc"
+    values["network"]["existing_vpc"] = {
+        "vpc_id": "vpc-0a1b2c3d",
+        "public_subnet_ids": ["subnet-0a1b2c01", "subnet-0a1b2c02"],
+        "private_subnet_ids": ["subnet-0a1b2c03", "subnet-0a1b2c04"],
+    }
+    values["ingress"]["certificate_arn"] = CERTIFICATE
+    values["cluster"]["container_insights"] = "disabled"
+
+
+def linear(values: Values) -> None:
+    """Linear shifts, mostly on Spot, asleep at night, with a gateway in each zone."""
+    web = values["services"]["web"]
+    web["deployment"]["strategy"] = "linear"
+    web["scaling"]["schedule"] = {
+        "timezone": "Europe/Berlin",
+        "sleep": "cron(0 19 ? * MON-FRI *)",
+        "wake": "cron(0 7 ? * MON-FRI *)",
+    }
+    values["cluster"] |= {"on_demand_base": 1, "on_demand_percent": 0, "min_instances": 0}
+    values["network"]["egress"] = "nat-gateway-per-az"
+
+
+def added(values: Values) -> None:
+    """The sandbox with a second microservice."""
+    quotes = copy.deepcopy(values["services"]["web"])
+    quotes["route"] |= {"path": "/quotes/*", "priority": 10}
+    values["services"]["quotes"] = quotes
+
+
+def prefixed(values: Values) -> None:
+    """The sandbox of one learner of a class, in a known account."""
+    values |= {"prefix": "ana", "account": "111122223333"}
+
+
+CHANGES = (bluegreen, canary, linear, prefixed)
