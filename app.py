@@ -7,7 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from aws_cdk import App, Environment, Stage, Tags, Validations
-from cdk_nag import AwsSolutionsChecks
+from cdk_nag import (
+    AwsSolutionsChecks,
+    HIPAASecurityChecks,
+    NIST80053R5Checks,
+    PCIDSS321Checks,
+)
 from constructs import Construct
 
 from settings import EnvironmentSettings, SettingsError, load
@@ -103,8 +108,11 @@ def main() -> None:
     except SettingsError as error:
         sys.exit(f"The settings in cdk.json (and cdk.local.json over it) cannot be used:\n{error}")
     app = App()
-    build(app, environments)
+    built = build(app, environments)
     Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    if app.node.try_get_context("audit"):  # cdk synth --context audit=true, as `make audit` does
+        for pack in (NIST80053R5Checks, PCIDSS321Checks, HIPAASecurityChecks):
+            Validations.of(app).add_plugins(pack(built["production"]))
     # Without this the CLI looks at no stack inside a Stage, and a finding would pass in silence.
     app.synth(validate_on_synthesis=True)
 

@@ -142,6 +142,11 @@ class ContainerInstances(Construct):
             capacity_rebalance=settings.on_demand_percent < 100,
             max_instance_lifetime=Duration.days(settings.max_instance_lifetime_days),
             group_metrics=[autoscaling.GroupMetrics.all()],
+            # Launch before terminate also when an instance is too old or ill; without these two
+            # Auto Scaling ends it first.
+            # Source: https://docs.aws.amazon.com/autoscaling/ec2/userguide/instance-maintenance-policy-overview-and-considerations.html
+            min_healthy_percentage=100,
+            max_healthy_percentage=200,
             # A changed template replaces the instances, a new one first; ECS drains the old ones.
             # REFRESH, since instances under ECS's termination protection would be waited for.
             update_policy=autoscaling.UpdatePolicy.instance_refresh(
@@ -209,8 +214,9 @@ def _agent_configuration(agent: AgentSettings) -> ec2.UserData:
         # CDK writes this for a plain Spot group only, not for a mixed one.
         "ECS_ENABLE_SPOT_INSTANCE_DRAINING": "true",
         "ECS_ENGINE_TASK_CLEANUP_WAIT_DURATION": "1h",
-        # Tags are immutable, so an image that is there is the right one, registry or not.
-        "ECS_IMAGE_PULL_BEHAVIOR": "prefer-cached",
+        # Tags are immutable, so an image that is there is the right one, registry or not. Not
+        # prefer-cached, which also ends the clean-up of images and so fills the disk.
+        "ECS_IMAGE_PULL_BEHAVIOR": "once",
         "ECS_RESERVED_MEMORY": str(agent.reserved_memory_mib),
         "ECS_TASK_PIDS_LIMIT": str(agent.task_pids_limit),
     }

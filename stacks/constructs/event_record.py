@@ -1,4 +1,7 @@
-"""Keeps what ECS itself forgets within the hour: why tasks stopped and deployments failed."""
+"""Keeps what ECS itself soon forgets: why tasks stopped and deployments failed.
+
+ECS shows a stopped task for an hour or little more, and the last 100 events of a service.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from constructs import Construct
 
 
 class EventRecord(Construct):
-    """ECS's events of one cluster in a log group; failed deployments also to the topic.
+    """ECS's events of one cluster in a log group; failed deployments and ill
+    instances also to the topic.
 
     Source: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs_cwe_events.html
     """
@@ -65,17 +69,27 @@ class EventRecord(Construct):
                 resources=[log_group.log_group_arn],
             )
         )
-        events.CfnRule(
-            self,
-            "FailedDeployments",
-            event_pattern={
-                "source": ["aws.ecs"],
-                "detail-type": ["ECS Deployment State Change"],
+        told: dict[str, dict[str, object]] = {
+            # Of the breaker by the first type, of an alarm by the second.
+            "FailedDeployments": {
+                "detail-type": ["ECS Deployment State Change", "ECS Service Action"],
                 "resources": [{"prefix": services}],
                 "detail": {"eventName": ["SERVICE_DEPLOYMENT_FAILED"]},
             },
-            targets=[events.CfnRule.TargetProperty(id="Topic", arn=topic.topic_arn)],
-        )
+            # A container runtime that fails, or an agent that stays away; the agent's ordinary
+            # reconnections, several an hour, are no such event.
+            "ImpairedInstances": {
+                "detail-type": ["ECS Container Instance Health Change"],
+                "detail": {**of_cluster, "overallStatus": ["IMPAIRED"]},
+            },
+        }
+        for name, pattern in told.items():
+            events.CfnRule(
+                self,
+                name,
+                event_pattern={"source": ["aws.ecs"], **pattern},
+                targets=[events.CfnRule.TargetProperty(id="Topic", arn=topic.topic_arn)],
+            )
 
 
 def _arn(log_group: logs.LogGroup) -> str:

@@ -90,7 +90,7 @@ def test_the_agent_is_told_its_limits(synthesized: Assembly, environment: str) -
         "ECS_ENABLE_SPOT_INSTANCE_DRAINING",
     ):
         assert told[switch] == "true"
-    assert told["ECS_IMAGE_PULL_BEHAVIOR"] == "prefer-cached"
+    assert told["ECS_IMAGE_PULL_BEHAVIOR"] == "once"
     assert int(told["ECS_TASK_PIDS_LIMIT"]) > 0
     assert int(told["ECS_RESERVED_MEMORY"]) > 0
 
@@ -114,6 +114,15 @@ def test_new_instances_start_before_old_ones_end(synthesized: Assembly, environm
 def test_a_deploy_never_undoes_scaling(synthesized: Assembly, environment: str) -> None:
     group = synthesized.stack(f"{environment}/Cluster").one("AWS::AutoScaling::AutoScalingGroup")
     assert "DesiredCapacity" not in group
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_an_ill_or_old_instance_ends_after_its_successor_started(
+    synthesized: Assembly, environment: str
+) -> None:
+    group = synthesized.stack(f"{environment}/Cluster").one("AWS::AutoScaling::AutoScalingGroup")
+    policy = group["InstanceMaintenancePolicy"]
+    assert policy == {"MinHealthyPercentage": 100, "MaxHealthyPercentage": 200}
 
 
 @pytest.mark.parametrize(
@@ -185,14 +194,16 @@ def test_what_ecs_forgets_is_kept(synthesized: Assembly) -> None:
     assert "events.amazonaws.com" in json.dumps(policy)
 
 
-def test_a_failed_deployment_is_told_to_the_topic(synthesized: Assembly) -> None:
+def test_a_failed_deployment_and_an_ill_instance_are_told_to_the_topic(
+    synthesized: Assembly,
+) -> None:
     stack = synthesized.stack("Sandbox/Cluster")
     (topic,) = stack.resources("AWS::SNS::Topic")
     rules = stack.all("AWS::Events::Rule")
     told = [rule for rule in rules if rule["Targets"][0].get("Arn") == {"Ref": topic}]
-    assert [rule["EventPattern"]["detail"] for rule in told] == [
-        {"eventName": ["SERVICE_DEPLOYMENT_FAILED"]}
-    ]
+    details = [rule["EventPattern"]["detail"] for rule in told]
+    assert [one.get("eventName") for one in details] == [["SERVICE_DEPLOYMENT_FAILED"], None]
+    assert [one.get("overallStatus") for one in details] == [None, ["IMPAIRED"]]
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)

@@ -1,0 +1,1 @@
+"""Proofs about synthesized templates: what is deployed is right, whoever wrote it."""

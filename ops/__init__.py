@@ -1,0 +1,1 @@
+"""Upkeep of a deployed environment: thin commands over a library, client in, clock in."""
