@@ -4,12 +4,13 @@ SHELL := /bin/bash
 PYTHON ?= python3
 ENV ?= sandbox
 NAME ?=
+LOCK := .venv/bin/uv pip compile --quiet --universal --generate-hashes --custom-compile-command "make lock"
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
-setup: .venv/ready ## Install what requirements.txt and package-lock.json pin, when they changed
+setup: .venv/ready .venv-checkov/ready ## Install what requirements.txt and package-lock.json pin, when they changed
 
 # Node and npm come from a wheel; the links put them, and `npx cdk`, on an activated environment's PATH.
 .venv/ready: requirements.txt package-lock.json
@@ -22,6 +23,12 @@ setup: .venv/ready ## Install what requirements.txt and package-lock.json pin, w
 	for tool in npm npx; do chmod +x "$$wheel/lib/node_modules/npm/bin/$$tool-cli.js" && \
 	ln -sf "$$wheel/lib/node_modules/npm/bin/$$tool-cli.js" .venv/bin/$$tool || exit 1; done
 	npm ci --silent --no-audit --no-fund
+	@touch $@
+
+# In an environment of its own, because checkov pins a boto3 from 2024.
+.venv-checkov/ready: requirements-checkov.txt .venv/ready
+	test -x .venv-checkov/bin/python || $(PYTHON) -m venv .venv-checkov
+	.venv/bin/uv pip sync --quiet --python .venv-checkov/bin/python --require-hashes requirements-checkov.txt
 	@touch $@
 
 synth: setup ## Write the templates of both environments to cdk.out
@@ -41,9 +48,28 @@ format: setup ## Format the code and mend what the linter can
 	ruff check --fix .
 
 snapshots: setup ## Accept the templates as they are now into tests/snapshots
-	pytest -q tests/test_snapshots.py --accept-snapshots
+	pytest -q -n 0 tests/test_snapshots.py --accept-snapshots
 
-lock: setup ## Write requirements.txt and the services' locks anew from their direct dependencies
-	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --group dev pyproject.toml --output-file requirements.txt
+image: synth ## Build the sandbox's images as cdk deploy would; another environment with ENV=...
+	python -m rehearsal image $(ENV)
 
-.PHONY: help setup synth test check format snapshots lock
+bench: setup ## Measure against named baselines: all, or one with NAME=synth
+	python -m bench $(NAME)
+
+audit: setup ## Explain what the compliance packs find on production; fail on what has expired
+	@rm -rf cdk.audit.out  # the packs' findings fail the synth; the report that they leave is what counts
+	@npx cdk synth --quiet --context audit=true --output cdk.audit.out > /dev/null 2>&1 || true
+	python -m checks.audit cdk.audit.out --write docs/findings.md
+
+deploy: setup ## Deploy ENV=sandbox, after asking what would go wrong, and see it answer
+	python -m ops deploy $(ENV)
+
+destroy: setup ## Take ENV=sandbox down in the order that ends
+	python -m ops destroy $(ENV)
+
+lock: setup ## Write every requirements.txt anew from the direct dependencies beside it
+	$(LOCK) --python-version 3.11 --group dev pyproject.toml --output-file requirements.txt
+	$(LOCK) --python-version 3.11 requirements-checkov.in --output-file requirements-checkov.txt
+	for folder in service/*/; do $(LOCK) --python-version 3.13 $$folder/requirements.in --output-file $$folder/requirements.txt || exit 1; done
+
+.PHONY: help setup synth test check format snapshots image bench audit deploy destroy lock

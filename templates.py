@@ -496,12 +496,12 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def _short_form(loader: _Loader, suffix: str, node: yaml.Node) -> Value:
-    value: Value
+    value: Value = None
     if isinstance(node, yaml.ScalarNode):
         value = loader.construct_scalar(node)
     elif isinstance(node, yaml.MappingNode):
         value = loader.construct_mapping(node, deep=True)
-    else:
+    elif isinstance(node, yaml.SequenceNode):
         value = loader.construct_sequence(node, deep=True)
     if suffix == "GetAtt" and isinstance(value, str):
         value = value.split(".", 1)

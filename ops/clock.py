@@ -26,7 +26,12 @@ class SystemClock:
 
 
 def wait(
-    look: Callable[[], str], *, clock: Clock, seconds: float, every: float, say: Callable[[str], None]
+    look: Callable[[], str],
+    *,
+    clock: Clock,
+    seconds: float,
+    every: float,
+    say: Callable[[str], None],
 ) -> str:
     """Call `look` until nothing is missing, for at most `seconds`; give what is missing then.
 

@@ -96,9 +96,7 @@ def _output(command: Sequence[str]) -> str | None:
 
 def _platforms(builder: str) -> list[str]:
     lines = [line for line in builder.splitlines() if line.strip().startswith("Platforms:")]
-    return [
-        name.strip().rstrip("*") for line in lines for name in line.split(":", 1)[1].split(",")
-    ]
+    return [name.strip().rstrip("*") for line in lines for name in line.split(":", 1)[1].split(",")]
 
 
 def _works_in_containers(entry: Path) -> bool:

@@ -34,6 +34,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--accept-snapshots", action="store_true", help="write tests/snapshots anew")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together what shares an assembly, so that no configuration is synthesized twice."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & {"synthesized", "described"} or item.get_closest_marker("engine"):
+            item.add_marker(pytest.mark.xdist_group("assembly"))
+
+
 @dataclass(frozen=True)
 class Template:
     """One stack's synthesized template, as tests ask it."""
@@ -92,16 +100,21 @@ def cdk(*arguments: str, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
-def copy_project(to: Path) -> Path:
-    """Copy what git tracks, or would, to another directory, with the installed tools linked."""
+def tracked() -> list[str]:
+    """Give the project's files: what git tracks, or would."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=PROJECT, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    for name in filter(None, listed.stdout.split("\0")):
-        if (PROJECT / name).is_file():
-            (to / name).parent.mkdir(parents=True, exist_ok=True)
-            (to / name).write_bytes((PROJECT / name).read_bytes())
+    names = filter(None, listed.stdout.split("\0"))
+    return [name for name in names if (PROJECT / name).is_file()]
+
+
+def copy_project(to: Path) -> Path:
+    """Copy the project's files to another directory, with the installed tools linked."""
+    for name in tracked():
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        (to / name).write_bytes((PROJECT / name).read_bytes())
     for tools in (".venv", "node_modules"):
         (to / tools).symlink_to(PROJECT / tools)
     return to

@@ -28,7 +28,7 @@ REFUSED = {
     "AWS::Lambda::Function": "code that the CDK CLI would have uploaded",
 }
 REFUSED_PROPERTIES = {("AWS::KMS::Key", "Tags"): "it expects TagKey where CloudFormation has Key"}
-# Of what it creates it drops these: scanning of a repository, the network mode of a task definition,
+# Of what it creates it drops these: scanning of a repository, a task definition's network mode,
 # and of a service its load balancers, circuit breaker, placement and grace period.
 # moto passes these types by with a log line: the templates declare them, no resource comes of it.
 LEFT_OUT = {
@@ -189,7 +189,8 @@ def test_the_balancer_stands_in_the_public_subnets_and_forwards_to_the_service(
     assert group["HealthCheckPath"] == "/health/ready"
 
 
-def test_the_task_definition_says_what_the_container_gets(deployed: Deployed) -> None:
+@pytest.mark.usefixtures("deployed")
+def test_the_task_definition_says_what_the_container_gets() -> None:
     client = boto3.client("ecs")
     (arn,) = client.list_task_definitions()["taskDefinitionArns"]
     task = client.describe_task_definition(taskDefinition=arn)["taskDefinition"]

@@ -1,0 +1,113 @@
+"""Builds the images of an environment's Docker assets, as `cdk deploy` does, but keeps them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rehearsal.engines import Engine
+from templates import Graph, Stack, TemplateError, Value
+
+ARCHITECTURES = {
+    "x86_64": "linux/amd64",
+    "amd64": "linux/amd64",
+    "aarch64": "linux/arm64",
+    "arm64": "linux/arm64",
+}
+# What of an asset's source is understood; with anything else the image would be another.
+# Source: aws-cdk-cli, cloud-assembly-schema, lib/assets/docker-image-asset.ts, read 2026-11-24.
+_UNDERSTOOD = {"directory", "dockerFile", "dockerBuildArgs", "dockerBuildTarget", "platform"}
+
+
+@dataclass(frozen=True)
+class Asset:
+    """An image to be built: from where, for which platform, and under which tags."""
+
+    directory: Path
+    tags: tuple[str, ...]
+    platform: str | None = None
+    file: str | None = None
+    arguments: Mapping[str, str] | None = None
+    target: str | None = None
+
+
+def assets(stack: Stack) -> Iterator[Asset]:
+    """Give the images of a stack's asset manifest; raise TemplateError for what is not understood.
+
+    A tag is `<repository>:<hash>`, as in ECR but without its registry.
+    """
+    manifest = stack.asset_manifest
+    if manifest is None:
+        return
+    for key, image in stack.assets().get("dockerImages", {}).items():
+        where = f"{manifest}: dockerImages.{key}"
+        source: Mapping[str, Value] = image["source"]
+        for beyond in sorted(set(source) - _UNDERSTOOD):
+            raise TemplateError(
+                f"{where}.source.{beyond}: expected only {', '.join(sorted(_UNDERSTOOD))}"
+            )
+        destinations = image["destinations"].values()
+        tags = sorted({f"{one['repositoryName']}:{one['imageTag']}" for one in destinations})
+        yield Asset(
+            directory=(manifest.parent / source["directory"]).resolve(),
+            tags=tuple(tags),
+            platform=source.get("platform"),
+            file=source.get("dockerFile"),
+            arguments=source.get("dockerBuildArgs"),
+            target=source.get("dockerBuildTarget"),
+        )
+
+
+def build(engine: Engine, asset: Asset) -> tuple[str, ...]:
+    """Build an image unless it is there; give what departs from the asset.
+
+    Where SSL_CERT_FILE is set, the build sees that file as the secret `ca`: behind a proxy that
+    re-signs TLS, a package index is unreachable without it, and the image never holds it.
+    """
+    departures = []
+    here = ARCHITECTURES.get(platform.machine().lower(), "unknown")
+    if asset.platform not in (None, here):
+        departures.append(
+            f"{asset.tags[0]}: built for {here}, this machine's, and not for {asset.platform}"
+        )
+    if all(engine.has_image(tag) for tag in asset.tags):
+        _say(f"{asset.tags[0]} is there; nothing to build.")
+        return tuple(departures)
+    options = []
+    if asset.file:
+        options.append(f"--file={asset.directory / asset.file}")
+    if asset.target:
+        options.append(f"--target={asset.target}")
+    options += [f"--build-arg={key}={value}" for key, value in (asset.arguments or {}).items()]
+    if authority := os.environ.get("SSL_CERT_FILE"):
+        options.append(f"--secret=id=ca,src={authority}")
+    _say(f"Building {asset.tags[0]} with {engine.name}.")
+    engine.build(asset.directory, tags=asset.tags, options=options)
+    return tuple(departures)
+
+
+def build_environment(graph: Graph, environment: str, engine: Engine) -> list[str]:
+    """Build every image of an environment (its name in the settings, like sandbox); give the tags.
+
+    Raises TemplateError where the assembly has no such environment.
+    """
+    prefix = f"{environment.lower()}/"
+    stacks = [stack for name, stack in graph.stacks.items() if name.lower().startswith(prefix)]
+    if not stacks:
+        there = sorted({name.partition("/")[0].lower() for name in graph.stacks})
+        raise TemplateError(f"{environment}: expected an environment, one of {', '.join(there)}")
+    tags: list[str] = []
+    for stack in stacks:
+        for asset in assets(stack):
+            for departure in build(engine, asset):
+                _say(departure)
+            tags += asset.tags
+    return tags
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)  # noqa: T201 - progress, for people
