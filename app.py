@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
-from aws_cdk import App, Environment, Stage, Tags, Validations
+from aws_cdk import App, Environment, Stack, Stage, Tags, Validations
 from cdk_nag import (
     AwsSolutionsChecks,
     HIPAASecurityChecks,
@@ -88,6 +89,8 @@ class DrydockEnvironment(Stage):
             )
             # The image is named, not referred to, so CloudFormation cannot see this by itself.
             service.add_stack_dependency(registry)
+        for stack in self.node.children:
+            cast(Stack, stack).termination_protection = settings.deletion_protection
         Tags.of(self).add("drydock:environment", prefix + name)
 
 

@@ -57,7 +57,8 @@ def clear_deploy(
     """
     environment, faults = _read(name, project)
     settings = environment.settings if environment else None
-    faults += [f"{name}.{line}" for line in placeholders(settings)] if settings else []
+    own = "set yours in cdk.local.json"
+    faults += [f"{name}.{line}; {own}" for line in placeholders(settings)] if settings else []
     faults += engine.faults(name, settings.cluster.architecture if settings else None)
     faults += _tool_faults(project)
     aws, account, refusals = _identify(name, environment, connect)

@@ -184,10 +184,11 @@ class _Fields:
     def flag(self, name: str) -> bool:
         value = self.any(name)
         # CloudFormation takes the words too.
-        found = {None: False, "true": True, "false": False}.get(value, value)
-        if not isinstance(found, bool):
-            raise self.error(name, "true or false", value)
-        return found
+        if value in (True, "true"):
+            return True
+        if value in (None, False, "false"):
+            return False
+        raise self.error(name, "true or false", value)
 
     def number(self, name: str, low: int = 0) -> int | None:
         value = self.any(name)
@@ -274,6 +275,8 @@ class _Translation:
         if not image:
             raise fields.error("Image", "an image's name", image)
         local = local_image(image)
+        if "${" in local:
+            raise fields.error("Image", "a name that is known before a deployment", image)
         options = [f"--label={FAMILY_LABEL}={family}", f"--label={CONTAINER_LABEL}={self._name}"]
         if local != image:
             options.append("--pull=never")
@@ -311,9 +314,8 @@ class _Translation:
             options.append("--interactive")
         if fields.flag("PseudoTerminal"):
             options.append("--tty")
-        return options + [
-            f"--label={key}={value}" for key, value in (fields.any("DockerLabels") or {}).items()
-        ]
+        labels = fields.part("DockerLabels").left()
+        return options + [f"--label={key}={value}" for key, value in labels.items()]
 
     def _privileges(self) -> list[str]:
         fields = self._fields
@@ -361,6 +363,7 @@ class _Translation:
         for limit in fields.parts("Ulimits"):
             soft, hard = limit.number("SoftLimit"), limit.number("HardLimit")
             options.append(f"--ulimit={limit.text('Name')}={soft}:{hard}")
+            self._report(limit)
         return options
 
     def _linux(self) -> list[str]:
@@ -382,6 +385,7 @@ class _Translation:
             self._report(tmpfs)
         for control in self._fields.parts("SystemControls"):
             options.append(f"--sysctl={control.text('Namespace')}={control.text('Value')}")
+            self._report(control)
         self._report(capabilities)
         self._report(linux)
         return options
@@ -408,16 +412,13 @@ class _Translation:
             here = self._ports.get(port, host) or ""
             options.append(f"--publish=127.0.0.1:{here}:{port}/{protocol}")
             self._report(mapping)
-        for field_name, option in (
-            ("Hostname", "--hostname"),
-            ("DnsServers", "--dns"),
-            ("DnsSearchDomains", "--dns-search"),
-        ):
-            value = fields.any(field_name) or []
-            options += [f"{option}={one}" for one in ([value] if isinstance(value, str) else value)]
-        for host_entry in fields.parts("ExtraHosts"):
-            host_name, address = host_entry.text("Hostname"), host_entry.text("IpAddress")
-            options.append(f"--add-host={host_name}:{address}")
+        if name := fields.text("Hostname"):
+            options.append(f"--hostname={name}")
+        options += [f"--dns={server}" for server in fields.texts("DnsServers")]
+        options += [f"--dns-search={domain}" for domain in fields.texts("DnsSearchDomains")]
+        for entry in fields.parts("ExtraHosts"):
+            options.append(f"--add-host={entry.text('Hostname')}:{entry.text('IpAddress')}")
+            self._report(entry)
         return options
 
     def _variables(self) -> list[str]:
@@ -430,15 +431,17 @@ class _Translation:
                     f"{self._name}.Environment.{name}", f"only a deployment knows it: {value}"
                 )
             options.append(f"--env={name}={value}")
+            self._report(variable)
         for secret in fields.parts("Secrets"):
-            name = secret.text("Name") or ""
+            name, source = secret.text("Name") or "", secret.text("ValueFrom")
             if name not in self._secrets:
                 raise ContainerError(
                     f"{self._name}.Secrets.{name}: expected a value to run with in place of "
-                    f"{secret.text('ValueFrom')}, got none"
+                    f"{source}, got none"
                 )
             self._environment[name] = self._secrets[name]
             options.append(f"--env={name}")
+            self._report(secret)
         return options
 
     def _health(self) -> list[str]:

@@ -119,8 +119,10 @@ class Engine:
 
     def remove(self, *containers: str) -> None:
         """Remove containers, running or not, with their nameless volumes."""
+        # Podman would wait for each to stop of itself; Docker kills.
+        at_once = ["--time=0"] if self.name == "podman" else []
         if containers:
-            self._call("rm", "--force", "--volumes", *containers)
+            self._call("rm", "--force", "--volumes", *at_once, *containers)
 
     def clean(self, label: str) -> list[str]:
         """Remove every container with that label (`name` or `name=value`); give their ids."""
@@ -213,7 +215,7 @@ def _hard_limit(number: int) -> int:
     _, hard = resource.getrlimit(number)
     if number == resource.RLIMIT_NPROC:
         # Podman lowers its own to that, and can then give no more.
-        # Source: github.com/containers/common, pkg/config, getDefaultProcessLimits.
+        # Source: github.com/containers/common, pkg/config, getDefaultProcessLimits, 2026-11-24.
         highest = int(Path("/proc/sys/kernel/pid_max").read_text(encoding="ascii"))
         return highest if hard == resource.RLIM_INFINITY else min(hard, highest)
     return hard

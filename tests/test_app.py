@@ -91,6 +91,16 @@ def test_cdk_ls_shows_the_architecture(synthesized: Assembly) -> None:
         assert f"Sandbox/{stack}" in web
 
 
+def test_production_cannot_be_deleted_by_a_slip(synthesized: Assembly) -> None:
+    for environment, protected in (("Sandbox", False), ("Production", True)):
+        path = synthesized.directory / f"assembly-{environment}" / "manifest.json"
+        artifacts = json.loads(path.read_text(encoding="utf-8"))["artifacts"].values()
+        stacks = [one for one in artifacts if one["type"] == "aws:cloudformation:stack"]
+        assert len(stacks) == 5
+        for one in stacks:
+            assert one["properties"].get("terminationProtection", False) is protected
+
+
 def test_wrong_settings_end_a_synth_in_their_own_words(tmp_path: Path) -> None:
     project = copy_project(tmp_path / "project")
     (project / "cdk.local.json").write_text('{"sandbox": {"prefix": "Big Name"}}')

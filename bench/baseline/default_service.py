@@ -13,9 +13,7 @@ def build(app: App) -> None:
     stack = Stack(app, "Default")
     vpc = ec2.Vpc(stack, "Vpc", max_azs=2)
     cluster = ecs.Cluster(stack, "Cluster", vpc=vpc)
-    cluster.add_capacity(
-        "Capacity", instance_type=ec2.InstanceType("t3.micro"), desired_capacity=2
-    )
+    cluster.add_capacity("Capacity", instance_type=ec2.InstanceType("t3.micro"), desired_capacity=2)
     patterns.ApplicationLoadBalancedEc2Service(
         stack,
         "Service",

@@ -11,6 +11,9 @@ from ops.destroy import destroy
 from ops.environment import Failed
 from tests.ops.world import FakeClock, World
 
+# One worker, so that the clients are made once.
+pytestmark = pytest.mark.xdist_group("ops")
+
 CHANGES = (
     "RegisterScalableTarget",
     "UpdateService",
@@ -226,6 +229,14 @@ def test_an_environment_that_is_gone_is_no_error(world: World) -> None:
         "sandbox has no stacks; looking for what they may have left.",
         "Nothing of sandbox is left.",
     ]
+
+
+def test_a_service_that_is_already_deleted_is_left_alone(world: World) -> None:
+    world.make_environment()
+    world.aws.ecs.delete_service(cluster="boats", service=world.service, force=True)
+    world.linger(2)  # what ends of a deleted service is ECS's business
+    assert run(world) == 0
+    assert "UpdateService" not in world.calls
 
 
 def test_late_balancer_logs_do_not_keep_the_bucket(world: World) -> None:

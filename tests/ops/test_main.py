@@ -16,6 +16,9 @@ from ops.environment import Failed
 from ops.preflight import Cleared
 from tests.ops.world import World
 
+# One worker, so that the clients are made once.
+pytestmark = pytest.mark.xdist_group("ops")
+
 
 class Terminal(StringIO):
     """What a person types."""
@@ -129,6 +132,7 @@ def test_the_cli_runs_in_the_project_with_its_words_and_its_code(
     npx.chmod(0o755)
     # The environment's own tools come first, whether or not it is activated.
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.chdir(tmp_path)
     assert cli.run(["deploy", "Sandbox/*"]) == 5
     out, err = capfd.readouterr()
     assert out == ""

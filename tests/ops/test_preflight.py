@@ -19,11 +19,15 @@ from botocore.exceptions import (
 )
 
 from ops.aws import Aws
+from ops.destroy import empty_group, stop_services
 from ops.engine import Engine
 from ops.environment import Failed
 from ops.preflight import BOOTSTRAP_PARAMETER, Cleared, clear_deploy, clear_destroy
 from tests.conftest import Values
 from tests.ops.world import FakeClock, World
+
+# One worker, so that the clients are made once.
+pytestmark = pytest.mark.xdist_group("ops")
 
 ACCOUNT = "123456789012"
 # What `docker info` and `docker buildx inspect` say, as a script that the tests put on PATH.
@@ -244,24 +248,20 @@ def test_who_may_not_read_the_bootstrap_parameter_leaves_it_to_the_cli(
     assert deploying(world, project, make_engine())()
 
 
-def test_a_half_destroyed_environment_is_not_deployed_over(
+def test_an_environment_whose_instances_were_taken_is_not_deployed_over(
     world: World, project: Path, make_engine: MakeEngine
 ) -> None:
-    from ops.destroy import destroy
-
     bootstrap(world)
     world.make_environment()
-    world.cdk_codes = [1, 1]
-    destroy(world.cleared, cdk=world.cdk, clock=FakeClock(), say=world.say)
+    name = world.group()["AutoScalingGroupName"]
+    empty_group(world.aws.autoscaling, group=name, clock=FakeClock(), say=world.say)
     (line,) = refused(deploying(world, project, make_engine()))
     assert line.endswith("first finish with: make destroy ENV=sandbox")
 
 
-def test_an_environment_whose_tasks_alone_were_stopped_is_half_destroyed(
+def test_an_environment_whose_tasks_were_stopped_is_not_deployed_over(
     world: World, project: Path, make_engine: MakeEngine
 ) -> None:
-    from ops.destroy import stop_services
-
     bootstrap(world)
     world.make_environment()
     stop_services(
@@ -305,7 +305,7 @@ def test_cdk_docker_names_the_engine() -> None:
 
 
 def test_podman_is_asked_in_its_own_words(make_engine: MakeEngine) -> None:
-    engine = make_engine("podman", docker="exit 125", podman="echo amd64")
+    engine = make_engine("podman", docker="echo no such field; exit 125", podman="echo amd64")
     assert engine.faults("sandbox", "x86_64") == []
     (line,) = engine.faults("sandbox", "arm64")
     assert line.startswith("sandbox.cluster.architecture: podman here is amd64 and cannot build")

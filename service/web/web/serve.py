@@ -18,6 +18,7 @@ from web.log import Log
 from web.settings import Settings, SettingsError, read
 
 # The balancer passes on up to 64 KiB of headers, so there is no use for more.
+# Source, read 2026-11-24:
 # https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-limits.html
 HEADER_BYTES = 64 * 1024
 # Granian counts idle connections too, and accepts none beyond; its own default is 128, which a

@@ -1,0 +1,1 @@
+"""Side-by-side measurements; each ends with a ratio, and none is a timed test."""

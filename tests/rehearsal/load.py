@@ -1,0 +1,94 @@
+"""A load for tests: so many requests a second, each tried once, and what became of each."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from dataclasses import dataclass, field
+from types import TracebackType
+
+# More than this at a time would measure the machine; the load then counts a request as failed.
+AT_ONCE = 100
+
+
+@dataclass
+class Load:
+    """Asks 127.0.0.1 at a steady rate, whatever becomes of the answers, until a `with` ends.
+
+    `answered` has for each good answer its time and which container gave it; `failures` what else
+    there was.
+    """
+
+    port: int
+    path: str
+    per_second: int
+    answered: list[tuple[float, str]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    _ending: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Load:
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._ask()))
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ending.set()
+        self._thread.join()
+
+    @property
+    def asked(self) -> int:
+        """How many requests have an outcome."""
+        return len(self.answered) + len(self.failures)
+
+    def answering(self, *, since: float) -> set[str]:
+        """Name the containers that have answered since a moment of time.monotonic()."""
+        return {name for moment, name in self.answered if moment >= since}
+
+    async def _ask(self) -> None:
+        started, number = time.monotonic(), 0
+        asking: set[asyncio.Task[None]] = set()
+        while not self._ending.is_set():
+            due = int((time.monotonic() - started) * self.per_second)
+            for _ in range(due - number):
+                if len(asking) >= AT_ONCE:
+                    self.failures.append(f"more than {AT_ONCE} requests at once")
+                    continue
+                task = asyncio.create_task(self._once())
+                asking.add(task)
+                task.add_done_callback(asking.discard)
+            number = due
+            await asyncio.sleep(1 / self.per_second)
+        await asyncio.gather(*asking)
+
+    async def _once(self) -> None:
+        try:
+            status, body = await asyncio.wait_for(self._request(), timeout=10)
+        except (OSError, EOFError, TimeoutError, ValueError) as error:
+            self.failures.append(repr(error))
+            return
+        if status != 200:
+            self.failures.append(f"status {status}")
+            return
+        self.answered.append((time.monotonic(), json.loads(body)["hostname"]))
+
+    async def _request(self) -> tuple[int, bytes]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            head = f"GET {self.path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            writer.write(head.encode())
+            head_lines = (await reader.readuntil(b"\r\n\r\n")).decode().lower().split("\r\n")
+            (length,) = (
+                int(line.partition(":")[2])
+                for line in head_lines
+                if line.startswith("content-length:")
+            )
+            return int(head_lines[0].split()[1]), await reader.readexactly(length)
+        finally:
+            writer.close()

@@ -1,0 +1,406 @@
+"""Every property of a container becomes an option, is refused, or is reported by name."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rehearsal import containers
+from rehearsal.containers import Agent, ContainerError, Run, agent
+from templates import Graph, Unresolved
+from tests.rehearsal.conftest import task_of
+
+Values = dict[str, Any]
+NO_LIMIT = Agent()
+
+
+def run(definition: Values | None = None, task: Values | None = None, **more: Any) -> Run:  # noqa: ANN401
+    """Translate a container named web with these properties, of a task with those."""
+    container = {"Name": "web", "Image": "an/image:1"} | (definition or {})
+    body = {"Family": "family", "ContainerDefinitions": [container]} | (task or {})
+    return containers.run(body, "web", **{"agent": NO_LIMIT} | more)
+
+
+@pytest.mark.parametrize("environment", ["Sandbox", "Production"])
+def test_the_synthesized_task_definition_is_translated_whole(
+    graph: Graph, environment: str
+) -> None:
+    task = task_of(graph, environment)
+    found = containers.run(task.definition, "web", agent=task.agent)
+    container = task.container
+    assert {
+        "--user=10001:10001",
+        "--read-only",
+        "--cap-drop=ALL",
+        "--init",
+        "--security-opt=no-new-privileges",
+        "--tmpfs=/tmp:size=64m,noexec,nosuid,nodev",
+        "--ulimit=nofile=4096:4096",
+        f"--cpu-shares={container['Cpu']}",
+        f"--memory={container['Memory']}m",
+        f"--memory-swap={container['Memory']}m",
+        f"--memory-reservation={container['MemoryReservation']}m",
+        f"--pids-limit={task.agent.task_pids_limit}",
+        f"--stop-timeout={container['StopTimeout']}",
+        "--publish=127.0.0.1::8080/tcp",
+        "--health-cmd=exec python -m web.probe",
+        "--pull=never",
+    } <= set(found.arguments)
+    assert found.image == found.arguments[-1]
+    assert re.fullmatch(rf"{environment.lower()}-web:[0-9a-f]{{64}}", found.image)
+    reported = {line.split(":")[0] for line in found.departures}
+    expected = {
+        "web.Image", "web.Essential", "web.LogConfiguration", "web.HealthCheck.Command",
+        "TaskDefinition.ExecutionRoleArn", "TaskDefinition.TaskRoleArn",
+        "TaskDefinition.PlacementConstraints", "TaskDefinition.RequiresCompatibilities",
+        "TaskDefinition.Tags", "ECS_ENABLE_CONTAINER_METADATA",
+    }  # fmt: skip
+    if task.definition["NetworkMode"] == "awsvpc":
+        expected |= {"TaskDefinition.NetworkMode"}
+    assert reported == expected
+
+
+def test_the_agents_settings_are_read_from_the_user_data(graph: Graph) -> None:
+    found = task_of(graph, "Sandbox").agent
+    assert found.task_pids_limit == 128
+    assert found.reserved_memory_mib == 128
+    assert found.container_metadata
+    assert found.host_ports == (20000, 20255)
+    assert found.stop_timeout_seconds == 30
+    assert found.settings["ECS_IMAGE_PULL_BEHAVIOR"]
+
+
+@pytest.mark.parametrize(
+    ("definition", "options"),
+    [
+        ({"User": "7:8"}, ["--user=7:8"]),
+        ({"WorkingDirectory": "/app"}, ["--workdir=/app"]),
+        ({"ReadonlyRootFilesystem": True}, ["--read-only"]),
+        ({"ReadonlyRootFilesystem": "true"}, ["--read-only"]),
+        ({"Interactive": True, "PseudoTerminal": True}, ["--interactive", "--tty"]),
+        ({"Memory": 128}, ["--memory=128m", "--memory-swap=128m"]),
+        ({"Memory": "128"}, ["--memory=128m", "--memory-swap=128m"]),
+        (
+            {"Memory": 128, "LinuxParameters": {"MaxSwap": 64, "Swappiness": 10}},
+            ["--memory=128m", "--memory-swap=192m", "--memory-swappiness=10"],
+        ),
+        ({"MemoryReservation": 64}, ["--memory-reservation=64m"]),
+        ({"Cpu": 256}, ["--cpu-shares=256"]),
+        ({"Cpu": 0}, ["--cpu-shares=2"]),
+        ({"Cpu": 1}, ["--cpu-shares=2"]),
+        ({"DockerSecurityOptions": ["no-new-privileges"]}, ["--security-opt=no-new-privileges"]),
+        (
+            {"LinuxParameters": {"Capabilities": {"Drop": ["ALL"], "Add": ["CHOWN"]}}},
+            ["--cap-drop=ALL", "--cap-add=CHOWN"],
+        ),
+        ({"LinuxParameters": {"InitProcessEnabled": True}}, ["--init"]),
+        ({"LinuxParameters": {"SharedMemorySize": 32}}, ["--shm-size=32m"]),
+        (
+            {"LinuxParameters": {"Tmpfs": [{"ContainerPath": "/t", "Size": 5}]}},
+            ["--tmpfs=/t:size=5m"],
+        ),
+        (
+            {"Ulimits": [{"Name": "nofile", "SoftLimit": 5, "HardLimit": 9}]},
+            ["--ulimit=nofile=5:9"],
+        ),
+        ({"SystemControls": [{"Namespace": "net.a", "Value": "1"}]}, ["--sysctl=net.a=1"]),
+        ({"Environment": [{"Name": "A", "Value": "b c"}]}, ["--env=A=b c"]),
+        ({"StopTimeout": 7}, ["--stop-timeout=7"]),
+        ({"DockerLabels": {"a": "b"}}, ["--label=a=b"]),
+        ({"Hostname": "h"}, ["--hostname=h"]),
+        ({"DnsServers": ["10.0.0.2"]}, ["--dns=10.0.0.2"]),
+        ({"DnsSearchDomains": ["a.b"]}, ["--dns-search=a.b"]),
+        ({"ExtraHosts": [{"Hostname": "h", "IpAddress": "10.0.0.9"}]}, ["--add-host=h:10.0.0.9"]),
+        ({"DisableNetworking": True}, ["--network=none"]),
+        ({"PortMappings": [{"ContainerPort": 80}]}, ["--publish=127.0.0.1::80/tcp"]),
+        ({"PortMappings": [{"ContainerPort": 80, "HostPort": 0}]}, ["--publish=127.0.0.1::80/tcp"]),
+        (
+            {"PortMappings": [{"ContainerPort": 53, "HostPort": 5353, "Protocol": "udp"}]},
+            ["--publish=127.0.0.1:5353:53/udp"],
+        ),
+        (
+            {"HealthCheck": {"Command": ["CMD-SHELL", "a || exit 1"]}},
+            ["--health-cmd=a || exit 1", "--health-interval=30s", "--health-timeout=5s",
+             "--health-retries=3", "--health-start-period=0s"],
+        ),
+        (
+            {"HealthCheck": {"Command": ["CMD", "a", "b c"], "Interval": 10, "Timeout": 4,
+                             "Retries": 2, "StartPeriod": 60}},
+            ["--health-cmd=exec a 'b c'", "--health-interval=10s", "--health-timeout=4s",
+             "--health-retries=2", "--health-start-period=60s"],
+        ),
+    ],
+)  # fmt: skip
+def test_a_property_becomes_its_options(definition: Values, options: list[str]) -> None:
+    bare = set(run().arguments) - {"--cpu-shares=2", "--stop-timeout=30"}
+    found = [one for one in run(definition).arguments if one not in bare]
+    ours = [one for one in found if one.split("=")[0] in {o.split("=")[0] for o in options}]
+    assert ours == options
+
+
+def test_without_limits_there_are_the_agents_defaults() -> None:
+    assert run().arguments == (
+        "--label=com.amazonaws.ecs.task-definition-family=family",
+        "--label=com.amazonaws.ecs.container-name=web",
+        "--stop-timeout=30",
+        "--cpu-shares=2",
+        "--pids-limit=-1",
+        "an/image:1",
+    )
+    assert run().departures == ()
+
+
+def test_the_agents_settings_reach_the_container() -> None:
+    found = run(agent=Agent(task_pids_limit=50, stop_timeout_seconds=9))
+    assert "--pids-limit=50" in found.arguments
+    assert "--stop-timeout=9" in found.arguments
+    assert (
+        "--stop-timeout=4" in run({"StopTimeout": 4}, agent=Agent(stop_timeout_seconds=9)).arguments
+    )
+
+
+def test_command_and_entry_point_come_after_the_image() -> None:
+    found = run({"EntryPoint": ["/enter", "-x"], "Command": ["a", "b"]}).arguments
+    assert "--entrypoint=/enter" in found
+    assert found[-4:] == ("an/image:1", "-x", "a", "b")
+
+
+def test_a_port_is_published_where_it_is_asked_for_and_on_the_loopback_only() -> None:
+    mapping = {"PortMappings": [{"ContainerPort": 8080, "HostPort": 8080}]}
+    assert "--publish=127.0.0.1::8080/tcp" in run(mapping, {"NetworkMode": "awsvpc"}).arguments
+    assert "--publish=127.0.0.1:9000:8080/tcp" in run(mapping, ports={8080: 9000}).arguments
+    awsvpc = run(mapping, {"NetworkMode": "awsvpc"}, ports={8080: 9000})
+    assert "--publish=127.0.0.1:9000:8080/tcp" in awsvpc.arguments
+
+
+def test_an_image_of_ecr_is_the_one_built_here() -> None:
+    for registry in ("1.dkr.ecr.us-east-1.amazonaws.com", "${AWS::AccountId}.dkr.ecr.x.${Y}"):
+        found = run({"Image": f"{registry}/group/web:abc"})
+        assert found.image == "group/web:abc"
+        assert "--pull=never" in found.arguments
+        assert found.departures == ("web.Image: built here as group/web:abc, not pulled from ECR",)
+
+
+def test_a_secrets_value_is_handed_over_but_never_written_out() -> None:
+    secret = {"Secrets": [{"Name": "KEY", "ValueFrom": "arn:secret"}]}
+    found = run(secret, secrets={"KEY": "hush"})
+    assert "--env=KEY" in found.arguments
+    assert found.environment == {"KEY": "hush"}
+    assert "hush" not in repr(found)
+    with pytest.raises(ContainerError, match=r"web\.Secrets\.KEY: expected a value to run with"):
+        run(secret)
+
+
+def test_a_volume_of_the_tasks_own_becomes_one_of_the_engine() -> None:
+    mount = {"MountPoints": [{"SourceVolume": "data", "ContainerPath": "/data", "ReadOnly": True}]}
+    volume = {"Name": "data", "DockerVolumeConfiguration": {"Driver": "local", "Scope": "task"}}
+    for body in (volume, {"Name": "data"}, {"Name": "data", "Host": {}}):
+        found = run(mount, {"Volumes": [body]})
+        assert "--mount=type=volume,target=/data,readonly" in found.arguments
+
+
+PRIVATE = {"MountPoints": [{"SourceVolume": "data", "ContainerPath": "/data"}]}
+
+
+@pytest.mark.parametrize(
+    ("definition", "task", "said"),
+    [
+        ({"Privileged": True}, {}, "web.Privileged: refused, got True"),
+        (
+            {"LinuxParameters": {"Devices": [{"HostPath": "/dev/kvm"}]}}, {},
+            "web.LinuxParameters.Devices: refused, got [{'HostPath': '/dev/kvm'}]",
+        ),
+        ({}, {"NetworkMode": "host"}, "web: NetworkMode: refused, got 'host'"),
+        ({}, {"PidMode": "host"}, "web: PidMode: refused, got 'host'"),
+        ({}, {"IpcMode": "host"}, "web: IpcMode: refused, got 'host'"),
+        (
+            PRIVATE, {"Volumes": [{"Name": "data", "Host": {"SourcePath": "/etc"}}]},
+            "web.MountPoints.0: refused, got the host's path '/etc'",
+        ),
+        (
+            PRIVATE, {"Volumes": [{"Name": "data", "EFSVolumeConfiguration": {}}]},
+            "web.MountPoints.0: expected for data a volume of the engine, "
+            "got EFSVolumeConfiguration",
+        ),
+        (
+            PRIVATE,
+            {"Volumes": [{"Name": "data", "DockerVolumeConfiguration": {"Scope": "shared"}}]},
+            "web.MountPoints.0: expected for data the scope task and the driver local",
+        ),
+        (PRIVATE, {}, "web.MountPoints.0.SourceVolume: expected a volume of the task, got 'data'"),
+        ({"VolumesFrom": [{"SourceContainer": "a"}]}, {}, "web.VolumesFrom: refused"),
+        ({"Image": ""}, {}, "web.Image: expected an image's name, got ''"),
+        (
+            {"Image": "${Sandbox-Registry.Web.RepositoryUri}:1"}, {},
+            "web.Image: expected a name that is known before a deployment",
+        ),
+        ({"Memory": 1}, {}, "web.Memory: expected an integer of at least 6, got 1"),
+        ({"Memory": "much"}, {}, "web.Memory: expected an integer of at least 6, got 'much'"),
+        ({"User": 1}, {}, "web.User: expected a text, got 1"),
+        ({"Command": "a b"}, {}, "web.Command: expected a list of texts, got 'a b'"),
+        (
+            {"ReadonlyRootFilesystem": "yes"}, {},
+            "web.ReadonlyRootFilesystem: expected true or false, got 'yes'",
+        ),
+        (
+            {"HealthCheck": {"Command": ["curl", "x"]}}, {},
+            "web.HealthCheck.Command: expected CMD and its words, or CMD-SHELL and one line, "
+            "got ['curl', 'x']",
+        ),
+        ({"LinuxParameters": []}, {}, None),
+        ({"LinuxParameters": 1}, {}, "web.LinuxParameters: expected a mapping, got 1"),
+    ],
+)  # fmt: skip
+def test_what_must_not_or_cannot_run_here_is_refused_by_name(
+    definition: Values, task: Values, said: str | None
+) -> None:
+    if said is None:
+        run(definition, task)
+        return
+    with pytest.raises(ContainerError) as refused:
+        run(definition, task)
+    assert str(refused.value).startswith(said)
+
+
+def test_a_volume_of_two_containers_is_refused() -> None:
+    other = {"Name": "side", "Image": "i", "MountPoints": PRIVATE["MountPoints"]}
+    web = {"Name": "web", "Image": "i"} | PRIVATE
+    task = {"ContainerDefinitions": [web, other], "Volumes": [{"Name": "data"}]}
+    with pytest.raises(ContainerError, match="to be mounted by one container, got side too"):
+        containers.run(task, "web", agent=NO_LIMIT)
+
+
+def test_a_limit_of_a_task_with_neighbours_is_said_to_be_the_containers() -> None:
+    task = {"ContainerDefinitions": [{"Name": name, "Image": "i"} for name in ("web", "side")]}
+    found = containers.run(task, "web", agent=Agent(task_pids_limit=9))
+    assert found.departures == (
+        "ECS_TASK_PIDS_LIMIT: per container here, for the whole task on ECS",
+    )
+
+
+def test_an_unknown_container_is_refused_with_those_that_are() -> None:
+    with pytest.raises(ContainerError, match="other: expected one of the task's containers: web"):
+        containers.run({"ContainerDefinitions": [{"Name": "web"}]}, "other", agent=NO_LIMIT)
+
+
+def test_a_variable_that_only_a_deployment_knows_is_reported() -> None:
+    found = run({"Environment": [{"Name": "TABLE", "Value": Unresolved("${Data.Table}")}]})
+    assert found.departures == ("web.Environment.TABLE: only a deployment knows it: ${Data.Table}",)
+
+
+def schema() -> Values:
+    """CloudFormation's own list of a task definition's properties, as cfn-lint ships it."""
+    schemas = Path(str(files("cfnlint"))) / "data" / "schemas"
+    index = json.loads((schemas / "providers" / "us-east-1.json").read_text(encoding="utf-8"))
+    name = index["AWS::ECS::TaskDefinition"]
+    found: Values = json.loads((schemas / "resources" / name).read_text(encoding="utf-8"))
+    return found
+
+
+def heard(definition: Values, task: Values, name: str) -> bool:
+    """Say whether a property made a difference: to the arguments, the departures, or by refusal."""
+    try:
+        found = run(definition, task)
+    except ContainerError as refused:
+        return name in str(refused)
+    return found.arguments != run().arguments or any(name in one for one in found.departures)
+
+
+def test_no_property_that_cloudformation_knows_is_ignored() -> None:
+    """Whatever AWS adds to the schema is at least reported, without a line of ours."""
+    known = schema()
+    odd: dict[str, Any] = {"not": "expected"}
+    for name in known["definitions"]["ContainerDefinition"]["properties"]:
+        if name not in ("Name", "Image"):
+            assert heard({name: odd}, {}, name), name
+    for name in known["definitions"]["LinuxParameters"]["properties"]:
+        assert heard({"LinuxParameters": {name: odd}}, {}, name), name
+    for name in known["definitions"]["PortMapping"]["properties"]:
+        mapping = {"ContainerPort": 1} | {name: odd}
+        assert heard({"PortMappings": [mapping]}, {}, name), name
+    for name in set(known["properties"]) - {"ContainerDefinitions", "Volumes", "Family"}:
+        assert heard({}, {name: odd}, name), name
+
+
+@given(
+    definition=st.dictionaries(
+        st.sampled_from(["Memory", "Cpu", "User", "Command", "LinuxParameters", "PortMappings",
+                         "HealthCheck", "Environment", "Ulimits", "Privileged", "Novel"]),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+            lambda inner: st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from(["Name", "Value", "Command", "Size"]), inner),
+            max_leaves=5,
+        ),
+    )
+)  # fmt: skip
+def test_whatever_stands_in_a_definition_it_is_translated_or_refused(definition: Values) -> None:
+    try:
+        found = run(definition)
+    except ContainerError as refused:
+        assert str(refused).startswith("web")  # noqa: PT017 - the other outcome is as good
+        return
+    assert all(isinstance(argument, str) for argument in found.arguments)
+    assert not any(argument.startswith("--privileged") for argument in found.arguments)
+    assert "an/image:1" in found.arguments
+    if definition.get("Novel") not in (None, [], {}):
+        assert "web.Novel: not played" in found.departures
+
+
+@given(words=st.lists(st.text(st.characters(exclude_characters="\0")), min_size=1))
+def test_the_words_of_a_health_check_survive_the_shell(words: list[str]) -> None:
+    found = run({"HealthCheck": {"Command": ["CMD", *words]}})
+    (line,) = (one for one in found.arguments if one.startswith("--health-cmd="))
+    assert shlex.split(line.removeprefix("--health-cmd=")) == ["exec", *words]
+
+
+@pytest.mark.parametrize(
+    "user_data",
+    [
+        "echo ECS_TASK_PIDS_LIMIT=5 >> /etc/ecs/ecs.config",
+        "  echo 'ECS_TASK_PIDS_LIMIT=5' >>/etc/ecs/ecs.config",
+        'echo "ECS_TASK_PIDS_LIMIT=5" > /etc/ecs/ecs.config\n',
+        "cat <<'EOF' >> /etc/ecs/ecs.config\nECS_CLUSTER=a\nECS_TASK_PIDS_LIMIT=5\nEOF\n",
+        "cat > /etc/ecs/ecs.config <<EOF\nECS_TASK_PIDS_LIMIT=5\nEOF\necho done",
+        "echo ECS_TASK_PIDS_LIMIT=9 >> /etc/ecs/ecs.config\n"
+        "echo ECS_TASK_PIDS_LIMIT=5 >> /etc/ecs/ecs.config",
+    ],
+)
+def test_a_setting_of_the_agent_is_read_however_it_is_written(user_data: str) -> None:
+    assert agent(user_data).task_pids_limit == 5
+
+
+def test_what_is_written_elsewhere_is_no_setting_of_the_agent() -> None:
+    assert agent("echo ECS_TASK_PIDS_LIMIT=5 >> /tmp/notes\n# ECS_RESERVED_MEMORY=1") == Agent()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30s", 30), ("1m30s", 90), ("2m", 120), ("1h", 3600), ("0s", 1)]
+)
+def test_the_agents_stop_timeout_is_read_in_its_own_notation(text: str, seconds: int) -> None:
+    user_data = f"echo ECS_CONTAINER_STOP_TIMEOUT={text} >> /etc/ecs/ecs.config"
+    assert agent(user_data).stop_timeout_seconds == seconds
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("ECS_TASK_PIDS_LIMIT=0", "expected an integer from 1 to 4194304, got '0'"),
+        ("ECS_TASK_PIDS_LIMIT=many", "expected an integer from 1 to 4194304, got 'many'"),
+        ("ECS_RESERVED_MEMORY=-1", "expected an integer from 0 to 4294967296, got '-1'"),
+        ("ECS_CONTAINER_STOP_TIMEOUT=30", "expected a duration like 30s or 1m30s, got '30'"),
+        ("ECS_DYNAMIC_HOST_PORT_RANGE=9-5", "expected two ports like 20000-20255, got '9-5'"),
+    ],
+)
+def test_a_setting_that_the_agent_would_pass_over_is_refused(setting: str, said: str) -> None:
+    with pytest.raises(ContainerError) as refused:
+        agent(f"echo {setting} >> /etc/ecs/ecs.config")
+    assert str(refused.value) == f"{setting.partition('=')[0]}: {said}"
