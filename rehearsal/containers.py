@@ -26,7 +26,9 @@ CONTAINER_LABEL = "com.amazonaws.ecs.container-name"
 
 # Docker itself takes 0 shares for 1024. Source: task_linux.go, dockerCPUShares.
 MINIMUM_CPU_SHARES = 2
-# Source: agent/config, DefaultDockerStopTimeout; also the page of API_ContainerDefinition.
+# Docker's own, since 20.10. Source: the page of API_ContainerDefinition, memory.
+MINIMUM_MEMORY_MIB = 6
+# Source: agent/config/config.go, defaultDockerStopTimeout, and that page.
 STOP_TIMEOUT_SECONDS = 30
 # Source: README.md of the agent; runc on Amazon Linux takes no more.
 MAXIMUM_PIDS = 4 * 1024 * 1024
@@ -346,7 +348,7 @@ class _Translation:
         options = [f"--cpu-shares={shares}", f"--pids-limit={-1 if pids is None else pids}"]
         if pids is not None and self._others:
             self._departs("ECS_TASK_PIDS_LIMIT", "per container here, for the whole task on ECS")
-        memory = fields.number("Memory", low=6)
+        memory = fields.number("Memory", low=MINIMUM_MEMORY_MIB)
         linux = fields.any("LinuxParameters") or {}
         self._linux_fields = _Fields(linux, f"{self._name}.LinuxParameters")
         swap = self._linux_fields.number("MaxSwap")
@@ -358,7 +360,7 @@ class _Translation:
             options += [f"--memory={memory}m", f"--memory-swap={memory + (swap or 0)}m"]
         if swap is not None and swappiness is not None:
             options.append(f"--memory-swappiness={swappiness}")
-        if (reservation := fields.number("MemoryReservation", low=6)) is not None:
+        if (reservation := fields.number("MemoryReservation", low=MINIMUM_MEMORY_MIB)) is not None:
             options.append(f"--memory-reservation={reservation}m")
         for limit in fields.parts("Ulimits"):
             soft, hard = limit.number("SoftLimit"), limit.number("HardLimit")

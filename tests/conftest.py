@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,14 +34,6 @@ Values = dict[str, Any]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--accept-snapshots", action="store_true", help="write tests/snapshots anew")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what shares an assembly, so that no configuration is synthesized twice."""
-    for item in items:
-        fixtures = set(getattr(item, "fixturenames", ()))
-        if fixtures & {"synthesized", "described"} or item.get_closest_marker("engine"):
-            item.add_marker(pytest.mark.xdist_group("assembly"))
 
 
 @dataclass(frozen=True)
@@ -120,18 +114,30 @@ def copy_project(to: Path) -> Path:
     return to
 
 
-@pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project as a fresh clone has it, in a directory of another name."""
-    return copy_project(tmp_path_factory.mktemp("clone"))
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Let one of the workers of a run `make` a directory, and all of them read it."""
+    shared = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    directory, done = shared / name, shared / f"{name}.done"
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            directory.mkdir()
+            make(directory)
+            done.touch()
+    return directory
 
 
 @pytest.fixture(scope="session")
-def synthesized(project: Path) -> Assembly:
-    """Both environments, as the real `cdk synth` wrote them, findings and all."""
-    done = cdk("synth", "--quiet", cwd=project)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return Assembly(project / "cdk.out")
+def synthesized(tmp_path_factory: pytest.TempPathFactory) -> Assembly:
+    """Both environments, as the real `cdk synth` writes them in a fresh clone, findings and all."""
+
+    def synthesize(directory: Path) -> None:
+        done = cdk("synth", "--quiet", cwd=copy_project(directory))
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return Assembly(once(tmp_path_factory, "clone", synthesize) / "cdk.out")
 
 
 @pytest.fixture(scope="session")
@@ -160,10 +166,7 @@ def described(context: Values, tmp_path_factory: pytest.TempPathFactory) -> Path
     """Every variant that tests/variants.py describes, synthesized."""
     from tests.variants import synthesize
 
-    directory = tmp_path_factory.mktemp("described")
-    with pytest.MonkeyPatch.context() as patch:
-        synthesize(directory, context, patch)
-    return directory
+    return once(tmp_path_factory, "described", lambda directory: synthesize(directory, context))
 
 
 @pytest.fixture(scope="session")

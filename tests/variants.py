@@ -26,7 +26,7 @@ CLI_CONTEXT = {"aws:cdk:enable-path-metadata": True, "aws:cdk:enable-asset-metad
 SECRET = "arn:aws:secretsmanager:us-east-1:111122223333:secret:quotes-key-AbCdEf"
 
 
-def synthesize(directory: Path, context: Values, patch: pytest.MonkeyPatch) -> None:
+def synthesize(directory: Path, context: Values) -> None:
     """Synthesize all variants in one app, and the sandbox with a second microservice in another.
 
     The folder of that microservice is made up.
@@ -36,14 +36,15 @@ def synthesize(directory: Path, context: Values, patch: pytest.MonkeyPatch) -> N
     (sources / "web").symlink_to(PROJECT / "service" / "web")
     (sources / "quotes").mkdir()
     (sources / "quotes" / "Dockerfile").write_text("FROM python:3.13-slim-trixie\n")
-    patch.setattr(stacks.service, "SOURCES", sources)
     described = {change.__name__: changed(change) for change in CHANGES}
-    for name, values in (("variants", described), ("added", {"sandbox": changed(added)})):
-        out = App(outdir=str(directory / name), context=context | CLI_CONTEXT, **FAST)
-        app.build(out, parse(values))
-        # A user who changes a value must not meet a finding that nobody has looked at.
-        Validations.of(out).add_plugins(AwsSolutionsChecks(out))
-        out.synth()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stacks.service, "SOURCES", sources)
+        for name, values in (("variants", described), ("added", {"sandbox": changed(added)})):
+            out = App(outdir=str(directory / name), context=context | CLI_CONTEXT, **FAST)
+            app.build(out, parse(values))
+            # A user who changes a value must not meet a finding that nobody has looked at.
+            Validations.of(out).add_plugins(AwsSolutionsChecks(out))
+            out.synth()
 
 
 def changed(change: Callable[[Values], None]) -> Values:

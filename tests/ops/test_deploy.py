@@ -14,9 +14,6 @@ from settings import parse
 from tests.conftest import Values
 from tests.ops.world import WEB, FakeClock, World
 
-# One worker, so that the clients are made once.
-pytestmark = pytest.mark.xdist_group("ops")
-
 
 class Balancer:
     """A real HTTP server on this machine that answers as it is told, one status a request."""

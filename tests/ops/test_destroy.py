@@ -11,9 +11,6 @@ from ops.destroy import destroy
 from ops.environment import Failed
 from tests.ops.world import FakeClock, World
 
-# One worker, so that the clients are made once.
-pytestmark = pytest.mark.xdist_group("ops")
-
 CHANGES = (
     "RegisterScalableTarget",
     "UpdateService",

@@ -16,9 +16,6 @@ from ops.environment import Failed
 from ops.preflight import Cleared
 from tests.ops.world import World
 
-# One worker, so that the clients are made once.
-pytestmark = pytest.mark.xdist_group("ops")
-
 
 class Terminal(StringIO):
     """What a person types."""

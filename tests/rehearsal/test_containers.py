@@ -301,7 +301,7 @@ def schema() -> Values:
     schemas = Path(str(files("cfnlint"))) / "data" / "schemas"
     index = json.loads((schemas / "providers" / "us-east-1.json").read_text(encoding="utf-8"))
     name = index["AWS::ECS::TaskDefinition"]
-    found: Values = json.loads((schemas / "resources" / name).read_text(encoding="utf-8"))
+    found: Values = json.loads((schemas / "resources" / f"{name}.json").read_text(encoding="utf-8"))
     return found
 
 
