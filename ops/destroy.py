@@ -80,6 +80,8 @@ def destroy(cleared: Cleared, *, cdk: Cdk, clock: Clock, say: Say) -> int:
             return code
     else:
         say(f"{environment.name} has no stacks; looking for what they may have left.")
+    if not environment.settings.retain_data:
+        delete_self_made_logs(aws, environment, say)
     report_leftovers(aws, environment, ids, say)
     return 0
 
@@ -171,6 +173,13 @@ def empty_group(autoscaling: AutoScalingClient, *, group: str, clock: Clock, say
     _wait(look, INSTANCES_SECONDS, clock, say)
 
 
+def delete_self_made_logs(aws: Aws, environment: Environment, say: Say) -> None:
+    """Delete the log groups that no stack owns, and that otherwise stay for good."""
+    for name in _self_made_logs(aws, environment):
+        say(f"log group {name}: deleting")
+        aws.logs.delete_log_group(logGroupName=name)
+
+
 def report_leftovers(aws: Aws, environment: Environment, ids: Iterable[str], say: Say) -> None:
     """Say what the deleted stacks (by id) left, and how else this environment is still there."""
     left = {
@@ -185,16 +194,7 @@ def report_leftovers(aws: Aws, environment: Environment, ids: Iterable[str], say
                 left.add(arn)
     except (BotoCoreError, ClientError) as error:
         say(f"What carries the tag {TAG}={environment.tag} could not be listed: {error}")
-    for prefix in SELF_MADE_LOGS:
-        for stack in environment.stacks:
-            pages = aws.logs.get_paginator("describe_log_groups").paginate(
-                logGroupNamePrefix=f"{prefix}{stack}-"
-            )
-            left.update(
-                f"log group {group['logGroupName']}"
-                for page in pages
-                for group in page["logGroups"]
-            )
+    left.update(f"log group {name}" for name in _self_made_logs(aws, environment))
     if not left:
         say(f"Nothing of {environment.name} is left.")
         return
@@ -202,6 +202,17 @@ def report_leftovers(aws: Aws, environment: Environment, ids: Iterable[str], say
     for line in sorted(left):
         say(f"  {line}")
     say("Delete what you do not need; kept data and keys go on costing.")
+
+
+def _self_made_logs(aws: Aws, environment: Environment) -> list[str]:
+    paginator = aws.logs.get_paginator("describe_log_groups")
+    return [
+        group["logGroupName"]
+        for prefix in SELF_MADE_LOGS
+        for stack in environment.stacks
+        for page in paginator.paginate(logGroupNamePrefix=f"{prefix}{stack}-")
+        for group in page["logGroups"]
+    ]
 
 
 def _delete_stacks(aws: Aws, environment: Environment, ids: list[str], cdk: Cdk, say: Say) -> int:

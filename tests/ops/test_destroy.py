@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -282,16 +283,34 @@ def test_what_carries_the_tag_is_named_and_others_are_not(world: World) -> None:
     ]
 
 
-def test_log_groups_that_services_made_outside_the_stacks_are_named(world: World) -> None:
-    names = [
-        "/aws/ecs/containerinsights/Sandbox-Cluster-Cluster1/performance",
-        "/aws/lambda/Sandbox-Ingress-CustomS3AutoDelete",
-    ]
-    for name in [*names, "/aws/lambda/Sandboxes-Other"]:
+SELF_MADE = [
+    "/aws/ecs/containerinsights/Sandbox-Cluster-Cluster1/performance",
+    "/aws/lambda/Sandbox-Ingress-CustomS3AutoDelete",
+]
+OTHERS = "/aws/lambda/Sandboxes-Other"
+
+
+def log_groups(world: World) -> list[str]:
+    for name in [*SELF_MADE, OTHERS]:
         world.aws.logs.create_log_group(logGroupName=name)
     assert run(world) == 0
+    found = world.aws.logs.describe_log_groups()["logGroups"]
+    return [group["logGroupName"] for group in found]
+
+
+def test_a_sandbox_takes_along_the_log_groups_that_services_made_outside_its_stacks(
+    world: World,
+) -> None:
+    assert log_groups(world) == [OTHERS]
+    assert "Nothing of sandbox is left." in world.said
+
+
+def test_where_data_is_retained_those_log_groups_are_kept_and_named(world: World) -> None:
+    retaining = world.environment.settings.model_copy(update={"retain_data": True})
+    world.environment = dataclasses.replace(world.environment, settings=retaining)
+    assert log_groups(world) == [*SELF_MADE, OTHERS]
     assert [line for line in world.said if line.startswith("  ")] == [
-        f"  log group {name}" for name in names
+        f"  log group {name}" for name in SELF_MADE
     ]
 
 
