@@ -432,8 +432,8 @@ def _service_contradictions(
             f"more than ingress.idle_timeout_seconds, {settings.ingress.idle_timeout_seconds}"
         )
         yield _fault("task.keep_alive_seconds", expected, task.keep_alive_seconds)
-    if task.memory_reservation_mib > task.memory_mib:
-        expected = f"at most memory_mib, {task.memory_mib}"
+    if task.memory_reservation_mib >= task.memory_mib:
+        expected = f"less than memory_mib, {task.memory_mib}"
         yield _fault("task.memory_reservation_mib", expected, task.memory_reservation_mib)
     if scaling.min_tasks > scaling.max_tasks:
         expected = f"at most max_tasks, {scaling.max_tasks}"

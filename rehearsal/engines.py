@@ -8,6 +8,7 @@ import re
 import resource
 import shutil
 import subprocess
+import tempfile
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -182,6 +183,8 @@ class Engine:
                 capture_output=True,
                 text=True,
                 timeout=timeout,
+                # Podman's monitor writes a file named oom where it was started.
+                cwd=tempfile.gettempdir(),
                 env=os.environ | (environment or {}),
                 check=False,
             )

@@ -102,7 +102,7 @@ def test_a_mistyped_value_is_refused_with_place_value_and_expectation(
             60,
             "more than ingress.idle_timeout_seconds, 60",
         ),
-        ("services.web.task.memory_reservation_mib", 129, "at most memory_mib, 128"),
+        ("services.web.task.memory_reservation_mib", 128, "less than memory_mib, 128"),
         ("services.web.scaling.min_tasks", 7, "at most max_tasks, 6"),
         ("services.web.route.health_path", "/health/*", "a path without * and ?"),
         (
