@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
-import platform
 import re
 import subprocess
 import sys
@@ -119,8 +118,8 @@ def run(rounds: int) -> Outcome:
         f"service: GET {PATH}, medians of {rounds} interleaved rounds of {SECONDS} s",
         f"each in a container with {limits}, on {where}; {CONNECTIONS} connections of "
         f"{generator()}",
-        f"{_engine_version(engine)}, Python {platform.python_version()} asking, "
-        f"{os.cpu_count()} CPUs; versions in service/web and bench/baseline; health checks off",
+        f"{_engine_version(engine)}, {os.cpu_count()} CPUs; {_versions()}, nginx of Debian 13; "
+        "health checks off",
         "",
     )
     return report(found, layers, heading)
@@ -342,3 +341,10 @@ def _engine_version(engine: Engine) -> str:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     return f"{engine.name} {done.stdout.strip() or 'of unknown version'}"
+
+
+def _versions() -> str:
+    """Give the servers' and frameworks' versions, from what their images are built of."""
+    locks = (synth.PROJECT / "service" / "web", BASELINE / "fastapi")
+    text = "".join((lock / "requirements.in").read_text(encoding="utf-8") for lock in locks)
+    return ", ".join(text.replace("==", " ").split("\n")).strip(", ")

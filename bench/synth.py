@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -52,13 +53,17 @@ def run(rounds: int) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="drydock-bench-") as scratch:
         environment = _environment(Path(scratch))
         contenders: dict[str, Callable[[], Cost]] = {}
+        options = python_options(
+            json.loads((PROJECT / "cdk.json").read_text(encoding="utf-8"))["app"]
+        )
         for name, module in MODULES.items():
+            own = options if name == OURS else []
             # The real app.py is what a user pays; it has no switch for its checks.
             with_checks = (
                 ["app.py"] if name == OURS else ["-m", "bench.subject", module, "--checks"]
             )
-            contenders[f"{name}, {CHECKED}"] = partial(process, with_checks, environment)
-            without = ["-m", "bench.subject", module]
+            contenders[f"{name}, {CHECKED}"] = partial(process, [*own, *with_checks], environment)
+            without = [*own, "-m", "bench.subject", module]
             contenders[f"{name}, {PLAIN}"] = partial(
                 process, without, environment | {"CDK_VALIDATION": "false"}
             )
@@ -109,6 +114,14 @@ def write(out: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="drydock-bench-") as scratch:
         environment = _environment(Path(scratch)) | {"CDK_VALIDATION": "false"}
         process(["-m", "bench.subject", MODULES[OURS]], environment, out)
+
+
+def python_options(command: str) -> list[str]:
+    """Give the options of Python in cdk.json's command: they are part of what a user pays."""
+    words = shlex.split(command)
+    if "python" not in words or "app.py" not in words:
+        raise BenchError(f"cdk.json: app: expected `python app.py` in it, got {command!r}")
+    return words[words.index("python") + 1 : words.index("app.py")]
 
 
 def process(

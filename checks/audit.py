@@ -80,14 +80,16 @@ def findings(assembly: Path) -> list[Finding]:
 
 def acceptances(assembly: Path) -> list[Acceptance]:
     """Give what the stacks accept beside their resources, from the assembly's metadata."""
-    found = []
+    found: list[Acceptance] = []
     for path in sorted(assembly.glob("assembly-*/*.metadata.json")):
         for construct, entries in json.loads(path.read_text(encoding="utf-8")).items():
             for entry in entries:
                 if entry["type"] == ACCEPTED:
                     data = entry["data"]
                     until = date.fromisoformat(data["until"])
-                    found.append(Acceptance(construct, data["rule"], data["reason"], until))
+                    found += [
+                        Acceptance(construct, rule, data["reason"], until) for rule in data["rules"]
+                    ]
     return found
 
 

@@ -8,8 +8,8 @@ import re
 import resource
 import shutil
 import subprocess
-import tempfile
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from datetime import date
 
 from aws_cdk import Acknowledgment, CfnResource, Stack, Validations
@@ -24,30 +26,31 @@ def accept(construct: IConstruct, *rules: str, reason: str, until: date) -> None
     A rule is named as its scanner names it: cdk-nag's AwsSolutions-..., checkov's CKV_..., or
     cfn-lint's E and W numbers. The date is not read at synth, so that an old clone still works.
     """
-    for rule in rules:
-        construct.node.add_metadata(
-            ACCEPTED, {"rule": rule, "reason": reason, "until": until.isoformat()}
+    # All rules at once: each word to a construct is a message to another process.
+    entry = {"rules": list(rules), "reason": reason, "until": until.isoformat()}
+    construct.node.add_metadata(ACCEPTED, entry)
+    checkov = [rule for rule in rules if rule.startswith("CKV_")]
+    cfn_lint = [rule for rule in rules if re.fullmatch(r"[EW]\d+", rule)]
+    others = [rule for rule in rules if rule not in checkov + cfn_lint]
+    if checkov:
+        skipped = [{"id": rule, "comment": reason} for rule in checkov]
+        _extend(construct, "checkov", "skip", skipped)
+    if cfn_lint:
+        _extend(construct, "cfn-lint", "ignore_checks", cfn_lint)
+    if others:
+        Validations.of(construct).acknowledge(
+            *(Acknowledgment(id=rule, reason=reason) for rule in others)
         )
-        if rule.startswith("CKV"):
-            _append(construct, "checkov", "skip", {"id": rule, "comment": reason})
-        elif rule[0] in "EW" and rule[1:].isdigit():
-            _append(construct, "cfn-lint", "ignore_checks", rule)
-        else:
-            Validations.of(construct).acknowledge(Acknowledgment(id=rule, reason=reason))
 
 
 def accept_cdk_functions(stack: Stack) -> None:
     """Accept what scanners find in the Lambda functions by which CDK itself makes `stack` whole."""
-    for resource in stack.node.find_all():
-        if (
-            not isinstance(resource, CfnResource)
-            or "CustomResourceProvider" not in resource.node.path
-        ):
-            continue
-        if resource.cfn_resource_type == "AWS::Lambda::Function":
-            accept(resource, *ONE_SHOT_FUNCTION, reason=ONE_SHOT_REASON, until=date(2027, 11, 30))
+    for provider in stack.node.children:
+        if provider.node.id.endswith("CustomResourceProvider"):
+            function = provider.node.find_child("Handler")
+            accept(function, *ONE_SHOT_FUNCTION, reason=ONE_SHOT_REASON, until=date(2027, 11, 30))
             accept(
-                resource,
+                function,
                 "W3005",
                 reason="CDK's own template for its functions; the dependency is stated twice, "
                 "which changes nothing.",
@@ -55,12 +58,12 @@ def accept_cdk_functions(stack: Stack) -> None:
             )
 
 
-def _append(construct: IConstruct, tool: str, key: str, entry: object) -> None:
+def _extend(construct: IConstruct, tool: str, key: str, entries: Sequence[object]) -> None:
     """Add to a list that `tool` reads in the metadata of the construct's resource."""
-    resource = construct.node.default_child or construct
+    resource = construct if isinstance(construct, CfnResource) else construct.node.default_child
     if not isinstance(resource, CfnResource):
         raise TypeError(f"{construct.node.path}: {tool} reads metadata of resources only")
     metadata = resource.get_metadata(tool) or {}
     inner = metadata.setdefault("config", {}) if tool == "cfn-lint" else metadata
-    inner.setdefault(key, []).append(entry)
+    inner.setdefault(key, []).extend(entries)
     resource.add_metadata(tool, metadata)

@@ -290,7 +290,7 @@ JSON = st.recursive(
 ORIGINAL: Values = json.loads(CDK_JSON.read_text(encoding="utf-8"))["context"]["environments"]
 
 
-@hypothesis_settings(max_examples=300, deadline=None)
+@hypothesis_settings(max_examples=150, deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(places(ORIGINAL)), JSON, st.booleans()), min_size=1, max_size=4

@@ -63,6 +63,13 @@ def test_synth_gives_the_ratio_of_the_walls_with_all_checks() -> None:
     assert row.split()[-4:] == ["9.00", "18.00", "3.00", "6.00"]
 
 
+def test_synth_runs_the_project_with_the_options_of_its_own_command() -> None:
+    assert synth.python_options('PATH="$PWD/.venv/bin:$PATH" python app.py') == []
+    assert synth.python_options("python -X dev -O app.py") == ["-X", "dev", "-O"]
+    with pytest.raises(BenchError, match="expected `python app"):
+        synth.python_options("node app.js")
+
+
 def answered(requests: int, p99: float, cpu: float = 3.0) -> service.Answered:
     return service.Answered(
         requests=requests,
