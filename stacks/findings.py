@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import date
+from typing import Any
 
 from aws_cdk import Acknowledgment, CfnResource, Stack, Validations
 from constructs import IConstruct
@@ -59,11 +60,22 @@ def accept_cdk_functions(stack: Stack) -> None:
 
 
 def _extend(construct: IConstruct, tool: str, key: str, entries: Sequence[object]) -> None:
-    """Add to a list that `tool` reads in the metadata of the construct's resource."""
+    """Add to a list that `tool` reads in the metadata of the construct's resource, or template."""
+    if isinstance(construct, Stack):
+        everything = dict(construct.template_options.metadata or {})
+        everything[tool] = _extended(everything.get(tool), tool, key, entries)
+        construct.template_options.metadata = everything
+        return
     resource = construct if isinstance(construct, CfnResource) else construct.node.default_child
     if not isinstance(resource, CfnResource):
         raise TypeError(f"{construct.node.path}: {tool} reads metadata of resources only")
-    metadata = resource.get_metadata(tool) or {}
-    inner = metadata.setdefault("config", {}) if tool == "cfn-lint" else metadata
+    resource.add_metadata(tool, _extended(resource.get_metadata(tool), tool, key, entries))
+
+
+def _extended(
+    metadata: dict[str, Any] | None, tool: str, key: str, entries: Sequence[object]
+) -> dict[str, Any]:
+    extended: dict[str, Any] = dict(metadata or {})
+    inner = extended.setdefault("config", {}) if tool == "cfn-lint" else extended
     inner.setdefault(key, []).extend(entries)
-    resource.add_metadata(tool, metadata)
+    return extended

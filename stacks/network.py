@@ -71,14 +71,13 @@ class NetworkStack(Stack):
             ),
         )
         accept_cdk_functions(self)
-        for subnet in [*vpc.public_subnets, *vpc.private_subnets, *vpc.isolated_subnets]:
-            accept(
-                subnet,
-                "W3010",
-                reason="The settings name the zones, so that a synth needs no account to look "
-                "them up in and gives the same subnets on every machine.",
-                until=date(2027, 11, 30),
-            )
+        accept(
+            self,
+            "W3010",
+            reason="The settings name the zones, so that a synth needs no account to look them up "
+            "in and gives the same subnets on every machine.",
+            until=date(2027, 11, 30),
+        )
         if settings.egress == "endpoints":
             self._add_endpoints(vpc, settings.cidr)
 
