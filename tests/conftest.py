@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import json
 import os
 import subprocess
@@ -34,6 +35,10 @@ Values = dict[str, Any]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--accept-snapshots", action="store_true", help="write tests/snapshots anew")
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()  # app.py, once imported, has switched it off, which is good for a synth only
 
 
 @dataclass(frozen=True)
