@@ -26,7 +26,8 @@ def run(arguments: Sequence[str]) -> int:
     done = subprocess.run(  # noqa: S603 - our own words, no shell
         ["npx", "cdk", *arguments],  # noqa: S607 - npx is found on the path made here
         cwd=PROJECT,
-        env=os.environ | {"PATH": path},
+        # The Dockerfiles need BuildKit, which a Docker before 23 has but does not use by itself.
+        env=os.environ | {"PATH": path, "DOCKER_BUILDKIT": "1"},
         stdout=sys.stderr,
         check=False,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,12 @@ class Engine:
                 f"container engine: {self.command} does not answer; start it, or name another "
                 "with CDK_DOCKER=podman"
             ]
+        if self._lacks_buildkit():
+            return [
+                f"container engine: {self.command} has no BuildKit, which the Dockerfiles need; "
+                "install its buildx plugin (Debian: apt install docker-buildx; Docker's own "
+                "packages: docker-buildx-plugin), or use CDK_DOCKER=podman"
+            ]
         if architecture is None or NATIVE.get(served) == IMAGES[architecture]:
             return []
         if self._emulates(architecture):
@@ -59,6 +66,13 @@ class Engine:
             if answer and answer.strip():
                 return answer.strip().splitlines()[-1]
         return None
+
+    def _lacks_buildkit(self) -> bool:
+        # From version 23 on BuildKit is a plugin of the client; before, it is inside, and Podman's
+        # own builder needs none. Source: https://docs.docker.com/engine/release-notes/23.0/
+        version = re.match(r"Docker version (\d+)", self._ask("--version") or "")
+        plugin = version and int(version[1]) >= 23
+        return bool(plugin) and self._ask("buildx", "version") is None
 
     def _emulates(self, architecture: Architecture) -> bool:
         # BuildKit reports what the emulators in its own kernel let it run, which on macOS is

@@ -34,6 +34,8 @@ case "$*" in
   "info --format {{{{.Architecture}}}}") {docker} ;;
   "info --format {{{{.Host.Arch}}}}") {podman} ;;
   "buildx inspect --bootstrap") {buildx} ;;
+  "buildx version") {plugin} ;;
+  "--version") echo "Docker version {version}, build 0a1b2c3" ;;
   *) exit 125 ;;
 esac
 """
@@ -67,10 +69,16 @@ def make_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeEngine:
         docker: str = "echo x86_64",
         podman: str = "exit 125",
         buildx: str = "exit 1",
+        plugin: str = "echo v0.17",
+        version: str = "28.2.2",
         emulator: str | None = None,
     ) -> Engine:
         script = folder / name
-        script.write_text(DOCKER.format(docker=docker, podman=podman, buildx=buildx))
+        script.write_text(
+            DOCKER.format(
+                docker=docker, podman=podman, buildx=buildx, plugin=plugin, version=version
+            )
+        )
         script.chmod(0o755)
         if emulator is not None:
             (binfmt / "qemu-aarch64").write_text(QEMU.format(flags=emulator))
@@ -293,6 +301,12 @@ def test_an_engine_that_does_not_exist_is_refused(world: World, project: Path) -
     engine = Engine.of({"CDK_DOCKER": "no-such-engine"})
     (line,) = refused(deploying(world, project, engine))
     assert line.startswith("container engine: no-such-engine does not answer")
+
+
+def test_a_docker_that_has_lost_its_builder_is_refused(make_engine: MakeEngine) -> None:
+    (line,) = make_engine(plugin="exit 1").faults("sandbox", "x86_64")
+    assert line.startswith("container engine: docker has no BuildKit")
+    assert make_engine(plugin="exit 1", version="20.10.24").faults("sandbox", "x86_64") == []
 
 
 def test_cdk_docker_names_the_engine() -> None:
