@@ -69,7 +69,7 @@ class Engine:
 
     def _lacks_buildkit(self) -> bool:
         # From version 23 on BuildKit is a plugin of the client; before, it is inside, and Podman's
-        # own builder needs none. Source: https://docs.docker.com/engine/release-notes/23.0/
+        # own builder needs none. Seen with 20.10.24 and 28.2.2.
         version = re.match(r"Docker version (\d+)", self._ask("--version") or "")
         plugin = version and int(version[1]) >= 23
         return bool(plugin) and self._ask("buildx", "version") is None

@@ -63,7 +63,7 @@ class IngressStack(Stack):
         self.listener = self._make_listener(settings)
         if settings.waf:
             # WAF takes only log groups whose names begin like this.
-            # Source: https://docs.aws.amazon.com/waf/latest/developerguide/logging-cw-logs.html
+            # Source: https://docs.aws.amazon.com/waf/latest/APIReference/API_LoggingConfiguration.html
             log_group = Logs(self, "Logs", settings=logs, retain=retain_data).group(
                 "Firewall", name=f"aws-waf-logs-{self.stack_name.lower()}"
             )

@@ -16,8 +16,8 @@ NAT_GATEWAYS = {"one-nat-gateway": 1, "endpoints": 0}
 
 # What a container instance without a way to the internet calls: images, the ECS control plane,
 # logs, and Session Manager.
-# Sources: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/vpc-endpoints.html and
-# https://docs.aws.amazon.com/systems-manager/latest/userguide/setup-create-vpc.html
+# Source: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/vpc-endpoints.html; that
+# Session Manager needs these two of its own is unverified.
 INTERFACE_ENDPOINTS = {
     "EcrApi": ec2.InterfaceVpcEndpointAwsService.ECR,
     "EcrDocker": ec2.InterfaceVpcEndpointAwsService.ECR_DOCKER,

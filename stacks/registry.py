@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date
 
-from aws_cdk import DefaultStackSynthesizer, Duration, RemovalPolicy, Stack
+from aws_cdk import DefaultStackSynthesizer, Duration, RemovalPolicy, Stack, Tags
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_iam as iam
 from constructs import Construct
@@ -41,8 +41,12 @@ class RegistryStack(Stack):
             self,
             "Publisher",
             role_name=self._publisher_name,
-            assumed_by=iam.AccountPrincipal(self.account),
+            # With tags, as the bootstrap roles: a session that carries some could not assume it.
+            assumed_by=iam.AccountPrincipal(self.account).with_session_tags(),
         )
+        # AWS's sample policy for those who deploy lets them assume roles that carry this tag.
+        # Source: https://docs.aws.amazon.com/cdk/v2/guide/best-practices-security.html
+        Tags.of(publisher).add("aws-cdk:bootstrap-role", "image-publishing")
         for repository in self.repositories.values():
             repository.grant_pull_push(publisher)
             repository.grant(publisher, "ecr:DescribeImages", "ecr:DescribeRepositories")

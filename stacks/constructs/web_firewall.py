@@ -7,7 +7,7 @@ from aws_cdk import aws_wafv2 as wafv2
 from constructs import Construct
 
 # AWS's own rule groups, in the order in which they are asked.
-# Source: https://docs.aws.amazon.com/waf/latest/developerguide/aws-managed-rule-groups-list.html
+# Their names are unverified: AWS's list was not read.
 MANAGED_RULES = (
     "AWSManagedRulesAmazonIpReputationList",
     "AWSManagedRulesCommonRuleSet",

@@ -45,6 +45,10 @@ def test_the_publisher_pushes_to_our_repositories_only(added: Assembly) -> None:
     stack = added.stack("Sandbox/Registry")
     role = stack.one("AWS::IAM::Role")
     assert role["RoleName"] == "cdk-sandbox-publisher-us-east-1"
+    tags = {one["Key"]: one["Value"] for one in role["Tags"]}
+    assert tags["aws-cdk:bootstrap-role"] == "image-publishing"
+    (trusted,) = role["AssumeRolePolicyDocument"]["Statement"]
+    assert trusted["Action"] == ["sts:AssumeRole", "sts:TagSession"]
     statements = stack.one("AWS::IAM::Policy")["PolicyDocument"]["Statement"]
     anywhere = [one["Action"] for one in statements if one["Resource"] == "*"]
     assert anywhere == ["ecr:GetAuthorizationToken"]
