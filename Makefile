@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
-setup: .venv/ready .venv-checkov/ready ## Install what requirements.txt and package-lock.json pin, when they changed
+setup: .venv/ready ## Install what requirements.txt and package-lock.json pin, when they changed
 
 # Node and npm come from a wheel; the links put them, and `npx cdk`, on an activated environment's PATH.
 .venv/ready: requirements.txt package-lock.json
@@ -36,10 +36,10 @@ setup: .venv/ready .venv-checkov/ready ## Install what requirements.txt and pack
 synth: setup ## Write the templates of both environments to cdk.out
 	npx cdk synth --quiet
 
-test: setup ## Run the tests; those with containers skip where no engine runs
+test: setup .venv-checkov/ready ## Run the tests; those with containers skip where no engine runs
 	pytest
 
-check: setup ## What CI runs: format, lint, types, tests
+check: setup .venv-checkov/ready ## What CI runs: format, lint, types, tests
 	ruff format --check .
 	ruff check .
 	mypy .

@@ -22,6 +22,7 @@ from stacks.registry import RegistryStack
 from stacks.service import ServiceStack
 
 PROJECT = Path(__file__).parent
+TAG = "drydock:environment"
 
 
 class DrydockEnvironment(Stage):
@@ -87,9 +88,11 @@ class DrydockEnvironment(Stage):
             )
             # The image is named, not referred to, so CloudFormation cannot see this by itself.
             service.add_stack_dependency(registry)
+        Tags.of(self).add(TAG, prefix + name)
         for stack in self.node.children:
             cast(Stack, stack).termination_protection = settings.deletion_protection
-        Tags.of(self).add("drydock:environment", prefix + name)
+            # The line above tags resources; a stack is found by its own tag only.
+            Tags.of(stack).add(TAG, prefix + name, include_resource_types=["aws:cdk:stack"])
 
 
 def build(

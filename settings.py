@@ -22,9 +22,15 @@ Strategy = Literal["rolling", "blue-green", "canary", "linear"]
 Retention = Literal[1, 3, 7, 14, 30, 90, 180, 365, 731]
 
 Percent = Annotated[int, Field(ge=1, le=100)]
+# Words joined by single hyphens, since ECR refuses a repository's name with any other.
+NAME = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
+# The ids of the stacks that every environment has, in lower case.
+STACKS = {"network", "registry", "cluster", "ingress"}
+# What the task definition sets itself.
+VARIABLES = {"PORT", "DRAIN_SECONDS", "KEEP_ALIVE_SECONDS"}
 # What the keys of the two mappings must be; JSON Schema has no place for a key's description.
 KEYS = {
-    "services": "a name of 1 to 20 lower-case letters, digits and hyphens",
+    "services": "a name of at most 20 lower-case letters and digits, in words joined by hyphens",
     "secrets": "an environment variable's name, in capitals, like API_KEY",
 }
 
@@ -256,9 +262,10 @@ class EnvironmentSettings(Settings):
     prefix: Annotated[
         str,
         _text(
-            r"^([a-z][a-z0-9-]{0,10}[a-z0-9])?$",
-            "nothing, or 2 to 12 lower-case letters, digits and hyphens",
+            r"^([a-z][a-z0-9]*(-[a-z0-9]+)*)?$",
+            "nothing, or at most 12 lower-case letters and digits, in words joined by hyphens",
         ),
+        Field(max_length=12),
     ]
     retain_data: bool
     deletion_protection: bool
@@ -269,7 +276,7 @@ class EnvironmentSettings(Settings):
     cluster: ClusterSettings
     ingress: IngressSettings
     services: Annotated[
-        Mapping[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,19}$")], ServiceSettings],
+        Mapping[Annotated[str, Field(pattern=NAME, max_length=20)], ServiceSettings],
         Field(min_length=1),
     ]
 
@@ -332,6 +339,9 @@ def placeholders(settings: EnvironmentSettings) -> list[str]:
     domain = settings.ingress.domain
     if domain and f".{domain.name}".endswith("." + PLACEHOLDER_DOMAIN):
         found.append(_fault("ingress.domain.name", "a domain of your own", domain.name))
+    if domain and domain.hosted_zone_id.endswith("EXAMPLE"):
+        expected = "the id of your own hosted zone"
+        found.append(_fault("ingress.domain.hosted_zone_id", expected, domain.hosted_zone_id))
     return found
 
 
@@ -352,8 +362,18 @@ def _contradictions(name: str, settings: EnvironmentSettings) -> Iterator[str]:
         yield _fault(place, expected, settings.prefix or name)
     yield from _network_contradictions(settings)
     yield from _cluster_contradictions(settings.cluster)
-    yield from _ingress_contradictions(settings.ingress)
+    yield from _ingress_contradictions(settings.ingress, settings.region)
     priorities: dict[int, str] = {}
+    stack_ids: dict[str, str] = {}
+    for service_name in settings.services:
+        stack_id = service_name.title().replace("-", "")
+        first = stack_ids.setdefault(stack_id, service_name)
+        if first != service_name:
+            expected = f"a name that differs from {first} in more than a hyphen"
+            yield _fault(f"services.{service_name}", expected, service_name)
+        if service_name in STACKS:
+            expected = f"a name other than those of stacks, {', '.join(sorted(STACKS))}"
+            yield _fault(f"services.{service_name}", expected, service_name)
     for service_name, service in settings.services.items():
         place = f"services.{service_name}"
         taken = priorities.setdefault(service.route.priority, service_name)
@@ -377,6 +397,14 @@ def _network_contradictions(settings: EnvironmentSettings) -> Iterator[str]:
             expected = f"a zone of {settings.region}"
             yield _fault(f"network.availability_zones.{index}", expected, zone)
     if network.existing_vpc:
+        public, private = (
+            set(network.existing_vpc.public_subnet_ids),
+            set(network.existing_vpc.private_subnet_ids),
+        )
+        if public & private:
+            expected = "no subnet that is also in public_subnet_ids"
+            place = "network.existing_vpc.private_subnet_ids"
+            yield _fault(place, expected, sorted(public & private))
         for kind in ("public_subnet_ids", "private_subnet_ids"):
             ids = getattr(network.existing_vpc, kind)
             if len(set(ids)) != len(zones):
@@ -389,8 +417,10 @@ def _cluster_contradictions(cluster: ClusterSettings) -> Iterator[str]:
         if instance_architecture(instance_type) != cluster.architecture:
             expected = f"a type of architecture {cluster.architecture}"
             yield _fault(f"cluster.instance_types.{index}", expected, instance_type)
-        if cluster.eni_trunking and re.match(r"t\d", instance_type):
-            expected = "no burstable type, since none supports cluster.eni_trunking"
+        # By their absence from the list of
+        # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/eni-trunking-supported-instance-types.html
+        if cluster.eni_trunking and re.match(r"t[1-4]", instance_type):
+            expected = "a type that supports cluster.eni_trunking, as no t1 to t4 does"
             yield _fault(f"cluster.instance_types.{index}", expected, instance_type)
     if not cluster.ami.endswith(cluster.architecture):
         yield _fault("cluster.ami", f"an image for {cluster.architecture}", cluster.ami)
@@ -406,7 +436,9 @@ def _cluster_contradictions(cluster: ClusterSettings) -> Iterator[str]:
         yield _fault("cluster.agent.host_ports", expected, [ports.first, ports.last])
 
 
-def _ingress_contradictions(ingress: IngressSettings) -> Iterator[str]:
+def _ingress_contradictions(ingress: IngressSettings, region: str) -> Iterator[str]:
+    if ingress.certificate_arn and ingress.certificate_arn.split(":")[3] != region:
+        yield _fault("ingress.certificate_arn", f"one of {region}", ingress.certificate_arn)
     for index, cidr in enumerate(ingress.allowed_cidrs):
         yield from _range_fault(f"ingress.allowed_cidrs.{index}", cidr)
     domain = ingress.domain
@@ -435,6 +467,9 @@ def _service_contradictions(
     if task.memory_reservation_mib >= task.memory_mib:
         expected = f"less than memory_mib, {task.memory_mib}"
         yield _fault("task.memory_reservation_mib", expected, task.memory_reservation_mib)
+    for variable in VARIABLES & set(task.secrets):
+        expected = f"none of {', '.join(sorted(VARIABLES))}, which the task definition sets"
+        yield _fault(f"task.secrets.{variable}", expected, variable)
     if scaling.min_tasks > scaling.max_tasks:
         expected = f"at most max_tasks, {scaling.max_tasks}"
         yield _fault("scaling.min_tasks", expected, scaling.min_tasks)

@@ -153,11 +153,15 @@ def _rollout(aws: Aws, service: ServiceTypeDef, wanted: list[str], name: str) ->
     CloudFormation can report success over a service that ECS then rolled back, since alarms go on
     watching; so ECS is asked (compare fabfuel/ecs-deploy #185).
     """
+    primary = next((one for one in service["deployments"] if one["status"] == "PRIMARY"), None)
     newest = _newest_deployment(aws.ecs, service)
+    # A rollback that is over is history where what is wanted now is what it went back to.
+    over = newest and newest.get("status") in {"ROLLBACK_SUCCESSFUL", "STOPPED"}
+    if over and primary and primary["taskDefinition"] in wanted:
+        newest = None
     if newest and newest.get("status") in NOT_DEPLOYED:
         why = newest.get("statusReason", "no reason given")
         raise _rolled_back(name, f"its newest deployment is {newest.get('status')}: {why}")
-    primary = next((one for one in service["deployments"] if one["status"] == "PRIMARY"), None)
     if primary is None:
         return "no deployment yet"
     if primary["taskDefinition"] not in wanted:

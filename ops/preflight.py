@@ -65,6 +65,7 @@ def clear_deploy(
     faults += refusals
     if environment and aws and account:
         faults += _bootstrap_faults(aws, account)
+        faults += _image_faults(aws, environment)
         faults += _leftover_faults(aws, environment)
     if faults or not (environment and aws and account):
         raise Failed(*faults)
@@ -157,6 +158,24 @@ def _bootstrap_faults(aws: Aws, account: str) -> list[str]:
         if code in DENIED:
             return []
         return [_unreadable(error)]
+    except BotoCoreError as error:
+        return [_unreadable(error)]
+    return []
+
+
+def _image_faults(aws: Aws, environment: Environment) -> list[str]:
+    """Ask for the pinned image, which would otherwise be missed when the network is paid for."""
+    cluster = environment.settings.cluster
+    folder = "arm64/" if cluster.architecture == "arm64" else ""
+    name = f"/aws/service/ecs/optimized-ami/amazon-linux-2023/{folder}{cluster.ami}/image_id"
+    try:
+        aws.parameters.get_parameter(Name=name)
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ParameterNotFound":
+            return [
+                f"{environment.name}.cluster.ami: {aws.region} has no image of the name "
+                f"{cluster.ami}; take one of https://github.com/aws/amazon-ecs-ami/releases"
+            ]
     except BotoCoreError as error:
         return [_unreadable(error)]
     return []

@@ -15,7 +15,7 @@ from stacks.findings import accept, accept_cdk_functions
 NAT_GATEWAYS = {"one-nat-gateway": 1, "endpoints": 0}
 
 # What a container instance without a way to the internet calls: images, the ECS control plane,
-# logs, and Session Manager.
+# logs, keys of sessions and secrets, and Session Manager.
 # Source: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/vpc-endpoints.html; that
 # Session Manager needs these two of its own is unverified.
 INTERFACE_ENDPOINTS = {
@@ -24,6 +24,7 @@ INTERFACE_ENDPOINTS = {
     "Ecs": ec2.InterfaceVpcEndpointAwsService.ECS,
     "EcsAgent": ec2.InterfaceVpcEndpointAwsService.ECS_AGENT,
     "EcsTelemetry": ec2.InterfaceVpcEndpointAwsService.ECS_TELEMETRY,
+    "Kms": ec2.InterfaceVpcEndpointAwsService.KMS,
     "Logs": ec2.InterfaceVpcEndpointAwsService.CLOUDWATCH_LOGS,
     "SecretsManager": ec2.InterfaceVpcEndpointAwsService.SECRETS_MANAGER,
     "Ssm": ec2.InterfaceVpcEndpointAwsService.SSM,

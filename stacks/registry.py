@@ -61,7 +61,7 @@ class RegistryStack(Stack):
         """Make the synthesizer of a stack whose image goes into `service`'s repository.
 
         The names go into the asset manifest, which the CLI reads before CloudFormation knows any
-        reference; so the repositories and the role are the only resources that we name.
+        reference; so the repositories and the role have names of ours.
         """
         return DefaultStackSynthesizer(
             image_assets_repository_name=f"{self._environment_name}-{service}",

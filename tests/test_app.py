@@ -104,6 +104,15 @@ def test_production_cannot_be_deleted_by_a_slip(synthesized: Assembly) -> None:
             assert one["properties"].get("terminationProtection", False) is protected
 
 
+def test_every_stack_carries_its_environments_tag(synthesized: Assembly) -> None:
+    for environment in ("Sandbox", "Production"):
+        path = synthesized.directory / f"assembly-{environment}" / "manifest.json"
+        artifacts = json.loads(path.read_text(encoding="utf-8"))["artifacts"].values()
+        for one in artifacts:
+            if one["type"] == "aws:cdk:stack" or one["type"] == "aws:cloudformation:stack":
+                assert one["properties"]["tags"]["drydock:environment"] == environment.lower()
+
+
 def test_wrong_settings_end_a_synth_in_their_own_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,7 +121,7 @@ def test_wrong_settings_end_a_synth_in_their_own_words(
     monkeypatch.setattr(app, "PROJECT", tmp_path)
     with pytest.raises(SystemExit) as caught:
         app.main()
-    assert "sandbox.prefix: expected nothing, or 2 to 12 lower-case letters" in str(caught.value)
+    assert "sandbox.prefix: expected nothing, or at most 12 lower-case letters" in str(caught.value)
 
 
 def test_the_app_tests_itself_with_the_flags_of_cdk_json(context: dict[str, object]) -> None:

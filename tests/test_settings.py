@@ -106,6 +106,11 @@ def test_a_mistyped_value_is_refused_with_place_value_and_expectation(
         ("services.web.scaling.min_tasks", 7, "at most max_tasks, 6"),
         ("services.web.route.health_path", "/health/*", "a path without * and ?"),
         (
+            "ingress.certificate_arn",
+            "arn:aws:acm:eu-west-1:111122223333:certificate/0a1b",
+            "one of us-east-1",
+        ),
+        (
             "prefix",
             "ecs-lab",
             "not to begin with aws, ecs or fargate, which ECS refuses in a capacity provider",
@@ -127,7 +132,7 @@ def test_a_drain_may_not_outlast_the_deregistration(values: Values) -> None:
 
 def test_trunking_is_refused_where_no_instance_type_has_it(values: Values) -> None:
     put(values, "sandbox.cluster.eni_trunking", True)
-    expected = "expected no burstable type, since none supports cluster.eni_trunking"
+    expected = "expected a type that supports cluster.eni_trunking, as no t1 to t4 does"
     assert faults(values) == (f"sandbox.cluster.instance_types.0: {expected}, got 't3.small'",)
 
 
@@ -138,7 +143,7 @@ def test_the_agents_own_ports_are_no_host_ports(values: Values) -> None:
 
 
 def test_an_existing_vpc_has_one_subnet_of_each_kind_in_each_zone(values: Values) -> None:
-    two, three = [[f"subnet-0a1b2c0{i}" for i in range(count)] for count in (2, 3)]
+    two, three = [[f"subnet-0a1b2c{count}{i}" for i in range(count)] for count in (2, 3)]
     put(
         values,
         "sandbox.network.existing_vpc",
@@ -147,6 +152,42 @@ def test_an_existing_vpc_has_one_subnet_of_each_kind_in_each_zone(values: Values
     expected = f"2 subnets, one for each of network.availability_zones, got {three}"
     place = "sandbox.network.existing_vpc.public_subnet_ids"
     assert faults(values) == (f"{place}: expected {expected}",)
+
+
+def test_a_subnet_is_not_public_and_private_at_once(values: Values) -> None:
+    ids = ["subnet-0a1b2c01", "subnet-0a1b2c02"]
+    put(
+        values,
+        "sandbox.network.existing_vpc",
+        {"vpc_id": "vpc-0a1b2c3d", "public_subnet_ids": ids, "private_subnet_ids": ids},
+    )
+    expected = f"expected no subnet that is also in public_subnet_ids, got {ids}"
+    place = "sandbox.network.existing_vpc.private_subnet_ids"
+    assert faults(values) == (f"{place}: {expected}",)
+
+
+@pytest.mark.parametrize("name", ["cluster", "ingress", "web-", "a--b", "1st"])
+def test_a_service_is_not_named_as_something_refuses_later(values: Values, name: str) -> None:
+    services = values["sandbox"]["services"]
+    services[name] = services.pop("web")
+    (fault,) = faults(values)
+    assert fault.startswith(f"sandbox.services.{name}: expected a name ")
+
+
+def test_two_services_do_not_end_in_one_stack(values: Values) -> None:
+    services = values["sandbox"]["services"]
+    for priority, name in enumerate(["web1a", "web1-a"], 1):
+        services[name] = copy.deepcopy(services["web"])
+        services[name]["route"]["priority"] = priority
+    (fault,) = faults(values)
+    assert "web1-a: expected a name that differs from web1a in more than a hyphen" in fault
+
+
+def test_a_secret_is_not_named_as_a_variable_of_the_task(values: Values) -> None:
+    arn = "arn:aws:secretsmanager:us-east-1:111122223333:secret:key-AbCdEf"
+    put(values, "sandbox.services.web.task.secrets", {"PORT": arn})
+    (fault,) = faults(values)
+    assert fault.startswith("sandbox.services.web.task.secrets.PORT: expected none of ")
 
 
 def test_a_domain_lies_in_its_zone(values: Values) -> None:
@@ -252,6 +293,7 @@ def test_placeholders_are_allowed_and_named(values: Values) -> None:
     assert [line.split(":")[0] for line in placeholders(read["production"])] == [
         "alerts.email",
         "ingress.domain.name",
+        "ingress.domain.hosted_zone_id",
     ]
     values["sandbox"]["alerts"]["email"] = "me@drydock.test"
     assert placeholders(parse(values)["sandbox"]) == []

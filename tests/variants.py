@@ -55,11 +55,12 @@ def changed(change: Callable[[Values], None]) -> Values:
 
 
 def bluegreen(values: Values) -> None:
-    """Blue-green, no way to the internet, ECS Exec and a secret."""
+    """Blue-green, no way to the internet, ECS Exec under a key, and a secret."""
     web = values["services"]["web"]
     web["deployment"]["strategy"] = "blue-green"
     web["task"] |= {"exec": True, "secrets": {"QUOTES_KEY": SECRET}}
     values["network"]["egress"] = "endpoints"
+    values["logs"]["encrypted"] = True
 
 
 def canary(values: Values) -> None:

@@ -136,7 +136,7 @@ def test_a_name_that_does_not_answer_yet_is_waited_for(deployed: World, balancer
 
 
 @pytest.mark.parametrize(
-    "status", ["ROLLBACK_IN_PROGRESS", "ROLLBACK_SUCCESSFUL", "ROLLBACK_FAILED", "STOPPED"]
+    "status", ["ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS", "ROLLBACK_FAILED", "STOP_REQUESTED"]
 )
 def test_a_rolled_back_deployment_is_a_failure(
     deployed: World, balancer: Balancer, status: str
@@ -145,6 +145,16 @@ def test_a_rolled_back_deployment_is_a_failure(
     deployed.deployed({"status": "SUCCESSFUL"}, {"status": status, "statusReason": "alarm Errors"})
     with pytest.raises(Failed, match=f"web was rolled back: .*{status}: alarm Errors"):
         run(deployed)
+
+
+@pytest.mark.parametrize("status", ["ROLLBACK_SUCCESSFUL", "STOPPED"])
+def test_a_rollback_to_what_is_wanted_now_is_history(
+    deployed: World, balancer: Balancer, status: str
+) -> None:
+    """As after a revert: nothing is deployed anew, and what runs is what the stack names."""
+    balancer.statuses = [200]
+    deployed.deployed({"status": status, "statusReason": "alarm Errors"})
+    run(deployed)
 
 
 def test_a_rollback_before_the_newest_deployment_is_history(

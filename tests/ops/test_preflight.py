@@ -241,6 +241,15 @@ def test_an_account_without_bootstrap_is_told_the_command(
     assert line.endswith(f"run: npx cdk bootstrap aws://{ACCOUNT}/us-east-1")
 
 
+def test_an_image_that_the_region_does_not_have_is_refused(
+    world: World, project: Path, make_engine: MakeEngine
+) -> None:
+    bootstrap(world)
+    world.answer("GetParameter", lambda _: None)  # moto has no such image
+    (line,) = refused(deploying(world, project, make_engine()))
+    assert line.startswith("sandbox.cluster.ami: us-east-1 has no image of the name al2023-ami-")
+
+
 def test_who_may_not_read_the_bootstrap_parameter_leaves_it_to_the_cli(
     world: World, project: Path, make_engine: MakeEngine
 ) -> None:

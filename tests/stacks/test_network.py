@@ -64,9 +64,9 @@ def test_endpoints_reach_all_that_an_instance_calls(variants: Assembly) -> None:
     endpoints = stack.all("AWS::EC2::VPCEndpoint")
     services = {service(endpoint) for endpoint in endpoints}
     assert services == {
-        "s3", "ecr.api", "ecr.dkr", "ecs", "ecs-agent", "ecs-telemetry", "logs", "secretsmanager",
-        "ssm", "ssmmessages",
-    }  # fmt: skip
+        *("s3", "ecr.api", "ecr.dkr", "ecs", "ecs-agent", "ecs-telemetry", "kms", "logs"),
+        *("secretsmanager", "ssm", "ssmmessages"),
+    }
     interfaces = [one for one in endpoints if one["VpcEndpointType"] == "Interface"]
     assert all(len(one["SubnetIds"]) == 2 and one["PrivateDnsEnabled"] for one in interfaces)
     group = stack.one("AWS::EC2::SecurityGroup")
