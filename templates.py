@@ -32,6 +32,11 @@ class Unresolved(str):
     __slots__ = ()
 
 
+def is_true(value: Value) -> bool:
+    """Say whether a resolved property is true; CloudFormation takes the word for it too."""
+    return value in (True, "true")
+
+
 @dataclass(frozen=True)
 class Reference:
     """One resource naming another: where it does, and the other's attribute (None for a Ref)."""
@@ -92,6 +97,20 @@ class Graph:
                 f"{display_name}: expected a stack, one of {', '.join(self.stacks) or 'none'}"
             )
         return self.stacks[display_name]
+
+    def environment(self, name: str) -> tuple[Stack, ...]:
+        """Give the stacks of an environment, by its name in the settings (sandbox, any case).
+
+        Raises TemplateError naming the environments that there are.
+        """
+        prefix = f"{name.lower()}/"
+        found = tuple(one for key, one in self.stacks.items() if key.lower().startswith(prefix))
+        if not found:
+            there = sorted({key.partition("/")[0].lower() for key in self.stacks})
+            raise TemplateError(
+                f"{name}: expected an environment, one of {', '.join(there) or 'none'}"
+            )
+        return found
 
     def resources(self, kind: str | None = None) -> Iterator[Resource]:
         """Give the resources of every stack, or those of one type."""

@@ -6,10 +6,14 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from bench import service, synth
+from bench import scheduler, service, synth
 from bench.report import BenchError, Outcome, say
 
-BENCHMARKS: Mapping[str, Callable[[int], Outcome]] = {"synth": synth.run, "service": service.run}
+BENCHMARKS: Mapping[str, Callable[[int], Outcome]] = {
+    "synth": synth.run,
+    "service": service.run,
+    "scheduler": scheduler.run,
+}
 
 
 def main(

@@ -23,6 +23,7 @@ from bench.load import CONNECTIONS, generator, load
 from bench.report import BenchError, Outcome, Target, interleave, ratio, say, table
 from rehearsal import containers, images
 from rehearsal.engines import Engine, EngineError
+from scheduler.agent_settings import agent_settings
 
 BASELINE = Path(__file__).parent / "baseline"
 PATH = "/identity"
@@ -110,7 +111,7 @@ def run(rounds: int) -> Outcome:
         engine.clean(LABEL)
     limits = " ".join(
         option
-        for option in contenders[OURS].run.arguments
+        for option in contenders[OURS].run.options
         if option.startswith(("--memory=", "--cpu-shares", "--pids", "--read-only"))
     )
     where = "one core of its own" if serving is not None else "no core of its own"
@@ -193,7 +194,7 @@ def _contenders(engine: Engine) -> dict[str, Contender]:
         (definition,) = graph.stack("Sandbox/Web").of_type("AWS::ECS::TaskDefinition")
         (template,) = graph.stack("Sandbox/Cluster").of_type("AWS::EC2::LaunchTemplate")
         data = graph.properties(template)["LaunchTemplateData"]
-        agent = containers.agent(data["UserData"])
+        agent = agent_settings(data["UserData"])
         properties = graph.properties(definition)
         for asset in images.assets(graph.stack("Sandbox/Web")):
             images.build(engine, asset)

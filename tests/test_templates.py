@@ -36,6 +36,22 @@ def graph(assembly: Path) -> Graph:
     return read(assembly)
 
 
+@pytest.mark.parametrize("name", ["sandbox", "Sandbox"])
+def test_an_environments_stacks_are_found_by_its_name(graph: Graph, name: str) -> None:
+    found = [stack.display_name for stack in graph.environment(name)]
+    assert set(found) == {one for one in graph.stacks if one.startswith("Sandbox/")}
+
+
+def test_an_unknown_environment_is_refused_with_those_that_there_are(
+    graph: Graph, tmp_path: Path
+) -> None:
+    # "sand" begins as one of them does.
+    with pytest.raises(TemplateError, match=r"^sand: expected .*, one of production, sandbox$"):
+        graph.environment("sand")
+    with pytest.raises(TemplateError, match=r"^sandbox: expected an environment, one of one$"):
+        graph_of(tmp_path, {}).environment("sandbox")
+
+
 def test_every_stack_of_both_environments_is_read(graph: Graph) -> None:
     names = {"Network", "Registry", "Cluster", "Ingress", "Web"}
     assert set(graph.stacks) == {f"{env}/{n}" for env in ("Sandbox", "Production") for n in names}
