@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
+from rehearsal.properties import Properties
+from scheduler.agent_settings import AgentSettings
 from templates import Unresolved, Value
 
 # The agent's own labels, so that whoever knows them finds the containers here too.
@@ -28,28 +30,21 @@ CONTAINER_LABEL = "com.amazonaws.ecs.container-name"
 MINIMUM_CPU_SHARES = 2
 # Docker's own, since 20.10. Source: the page of API_ContainerDefinition, memory.
 MINIMUM_MEMORY_MIB = 6
-# Source: agent/config/config.go, defaultDockerStopTimeout, and that page.
-STOP_TIMEOUT_SECONDS = 30
-# Source: README.md of the agent; runc on Amazon Linux takes no more.
-MAXIMUM_PIDS = 4 * 1024 * 1024
 # In seconds. Source: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_HealthCheck.html
 HEALTH_DEFAULTS = {"Interval": 30, "Timeout": 5, "Retries": 3, "StartPeriod": 0}
+# Each check is a process of the container's own. Were they run more often than that, the checks
+# of a few containers would be most of what this machine does.
+FASTEST_CHECK_SECONDS = 1.0
+# What a container has without asking. Source, read 2026-11-24:
+# https://docs.docker.com/engine/containers/run/#runtime-privilege-and-linux-capabilities
+DOCKERS_CAPABILITIES = frozenset({
+    "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD",
+    "NET_BIND_SERVICE", "NET_RAW", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
+})  # fmt: skip
 
+# Source: the page of API_ContainerDefinition, name. It names a folder here, too.
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,254}")
 _ECR = re.compile(r"^[^/]*\.dkr\.ecr\.[^/]+/(?P<name>.+)$")
-_ECHO = re.compile(
-    r"""^[ \t]*echo[ \t]+(?P<quote>["']?)(?P<name>ECS_\w+)=(?P<value>.*?)(?P=quote)"""
-    r"""[ \t]*>>?[ \t]*["']?/etc/ecs/ecs\.config""",
-    re.MULTILINE,
-)
-_HEREDOC = re.compile(
-    r"""^[^\n]*/etc/ecs/ecs\.config[^\n]*?<<-?[ \t]*["']?(?P<end>\w+)["']?[ \t]*\n"""
-    r"""(?P<body>.*?)^[ \t]*(?P=end)[ \t]*$"""
-    r"""|^[^\n]*<<-?[ \t]*["']?(?P<end2>\w+)["']?[^\n]*/etc/ecs/ecs\.config[^\n]*\n"""
-    r"""(?P<body2>.*?)^[ \t]*(?P=end2)[ \t]*$""",
-    re.MULTILINE | re.DOTALL,
-)
-_SETTING = re.compile(r"^[ \t]*(?P<name>ECS_\w+)=(?P<value>.*?)[ \t]*$", re.MULTILINE)
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
 
 
 class ContainerError(ValueError):
@@ -57,89 +52,51 @@ class ContainerError(ValueError):
 
 
 @dataclass(frozen=True)
-class Agent:
-    """What /etc/ecs/ecs.config says on the instances; None where the agent sets no limit.
-
-    `reserved_memory_mib` is kept from tasks, `host_ports` (first and last) are given to host port
-    0: both are for who plays the instance. `settings` has everything as it was written.
-    """
-
-    task_pids_limit: int | None = None
-    stop_timeout_seconds: int = STOP_TIMEOUT_SECONDS
-    reserved_memory_mib: int = 0
-    container_metadata: bool = False
-    host_ports: tuple[int, int] | None = None
-    settings: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Run:
-    """What follows `docker run` or `podman run`, and what of the task definition it leaves out.
+    """What `docker run` or `podman run` is told, and what of the task definition is left out.
 
-    Secrets' values stand in `environment`, for the engine's own process, since anybody on the
-    machine can read the arguments of a process.
+    `options` each have their value in the same word (`--user=7`), so that no value can be read as
+    an option; `command` is what follows the image. Secrets' values stand in `environment`, for the
+    engine's own process, since anybody on the machine can read the arguments of a process.
+    `health_interval_seconds` is None without a health check; it is for who must ask an engine that
+    does not check by itself.
     """
 
-    arguments: tuple[str, ...]
-    departures: tuple[str, ...]
+    options: tuple[str, ...]
     image: str
+    command: tuple[str, ...]
+    departures: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
-
-
-def agent(user_data: str) -> Agent:
-    """Read the agent's settings from a launch template's user data, decoded.
-
-    Understood are `echo NAME=value >> /etc/ecs/ecs.config`, as the CDK writes it, and a here
-    document into that file. Raises ContainerError for a value that the agent would pass over with
-    a warning, since the limit meant by it would silently not be there.
-    """
-    written: dict[str, tuple[int, str]] = {}
-    for match in _ECHO.finditer(user_data):
-        written[match["name"]] = max(
-            (match.start(), match["value"]), written.get(match["name"], (-1, ""))
-        )
-    for document in _HEREDOC.finditer(user_data):
-        body = document["body"] if document["body"] is not None else document["body2"]
-        for match in _SETTING.finditer(body):
-            written[match["name"]] = max(
-                (document.start() + match.start(), match["value"]),
-                written.get(match["name"], (-1, "")),
-            )
-    settings = {name: value.strip("\"'") for name, (_, value) in written.items()}
-
-    def number(name: str, low: int, high: int) -> int | None:
-        value = settings.get(name)
-        if value is None:
-            return None
-        if not value.isdecimal() or not low <= int(value) <= high:
-            raise ContainerError(f"{name}: expected an integer from {low} to {high}, got {value!r}")
-        return int(value)
-
-    return Agent(
-        task_pids_limit=number("ECS_TASK_PIDS_LIMIT", 1, MAXIMUM_PIDS),
-        stop_timeout_seconds=_seconds(settings.get("ECS_CONTAINER_STOP_TIMEOUT")),
-        reserved_memory_mib=number("ECS_RESERVED_MEMORY", 0, 1 << 32) or 0,
-        container_metadata=settings.get("ECS_ENABLE_CONTAINER_METADATA", "").lower() == "true",
-        host_ports=_host_ports(settings.get("ECS_DYNAMIC_HOST_PORT_RANGE")),
-        settings=settings,
-    )
+    health_interval_seconds: float | None = None
 
 
 def run(
     task_definition: Mapping[str, Value],
     container: str,
     *,
-    agent: Agent,
+    agent: AgentSettings,
     secrets: Mapping[str, str] | None = None,
     ports: Mapping[int, int] | None = None,
+    network: str | None = None,
+    sharing: Collection[str] = (),
+    speed: float = 1,
+    played: Collection[str] = (),
 ) -> Run:
     """Translate one container of a task definition (resolved CloudFormation properties).
 
     `secrets` gives the values of its secrets by their variables; `ports` the port of this machine
-    for a container's port, where it shall not be any free one. Every port is published on
-    127.0.0.1 only. Raises ContainerError for what must not run on somebody's own machine
-    (privileges, the host's paths, devices and namespaces) or cannot. What is merely left out is
-    named in `departures`.
+    for a container's port, where it shall not be the host port or any free one; 0 is any free one.
+    Every port is published on 127.0.0.1 only.
+
+    `network` is the engine's network to start it in; `container:<id>` has it share another
+    container's, which then must publish the ports of both: in the mode awsvpc, that one's
+    `sharing` names the containers that will. `speed` is by how much AWS's own waits are shortened,
+    among them those between health checks. `played` names the properties that whoever runs the
+    container acts upon, which are then no departures.
+
+    Raises ContainerError for what must not run on somebody's own machine (privileges, the host's
+    paths, devices and namespaces), cannot, or could be read as something else by an engine. What is
+    merely left out is named in `departures`.
 
     CPU units are a share and not a quota on EC2: a container may use all that its neighbours
     leave, and its units count only where they compete.
@@ -150,7 +107,22 @@ def run(
     if len(found) != 1:
         names = ", ".join(str(one.get("Name")) for one in definitions)
         raise ContainerError(f"{container}: expected one of the task's containers: {names}")
-    return _Translation(task_definition, found[0], agent, secrets or {}, ports or {}).run()
+    if not NAME.fullmatch(container):
+        raise ContainerError(
+            f"{container}.Name: expected up to 255 letters, digits, _ and -, and no - at the "
+            f"beginning, got {container!r}"
+        )
+    return _Translation(
+        task_definition,
+        found[0],
+        agent,
+        secrets=secrets or {},
+        ports=ports or {},
+        network=network,
+        sharing=sharing,
+        speed=speed,
+        played=played,
+    ).run()
 
 
 def local_image(image: str) -> str:
@@ -160,68 +132,6 @@ def local_image(image: str) -> str:
     """
     match = _ECR.match(image)
     return match["name"] if match else image
-
-
-class _Fields:
-    """The properties of one part of a definition, each to be taken once."""
-
-    def __init__(self, value: Value, where: str) -> None:
-        if not isinstance(value, Mapping):
-            raise ContainerError(f"{where}: expected a mapping, got {value!r}")
-        self.where = where
-        self._left = dict(value)
-
-    def error(self, name: str, expected: str, value: object) -> ContainerError:
-        return ContainerError(f"{self.where}.{name}: expected {expected}, got {value!r}")
-
-    def any(self, name: str) -> Value:
-        return self._left.pop(name, None)
-
-    def text(self, name: str) -> str | None:
-        value = self.any(name)
-        if value is not None and not isinstance(value, str):
-            raise self.error(name, "a text", value)
-        return value
-
-    def flag(self, name: str) -> bool:
-        value = self.any(name)
-        # CloudFormation takes the words too.
-        if value in (True, "true"):
-            return True
-        if value in (None, False, "false"):
-            return False
-        raise self.error(name, "true or false", value)
-
-    def number(self, name: str, low: int = 0) -> int | None:
-        value = self.any(name)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not str(value).isdecimal() or int(value) < low:
-            raise self.error(name, f"an integer of at least {low}", value)
-        return int(value)
-
-    def texts(self, name: str) -> list[str]:
-        value = self.any(name) or []
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self.error(name, "a list of texts", value)
-        return value
-
-    def parts(self, name: str) -> list[_Fields]:
-        value = self.any(name) or []
-        if not isinstance(value, list):
-            raise self.error(name, "a list", value)
-        return [_Fields(item, f"{self.where}.{name}.{index}") for index, item in enumerate(value)]
-
-    def part(self, name: str) -> _Fields:
-        return _Fields(self.any(name) or {}, f"{self.where}.{name}")
-
-    def refuse(self, name: str, why: str) -> None:
-        value = self.any(name)
-        if value not in (None, False, "false", [], {}):
-            raise ContainerError(f"{self.where}.{name}: refused, got {value!r}: {why}")
-
-    def left(self) -> dict[str, Value]:
-        return self._left
 
 
 # What a departure says for a property that the engine has no option for. Any other property that
@@ -253,32 +163,43 @@ class _Translation:
         self,
         task_definition: Mapping[str, Value],
         definition: Mapping[str, Value],
-        agent: Agent,
+        agent: AgentSettings,
+        *,
         secrets: Mapping[str, str],
         ports: Mapping[int, int],
+        network: str | None,
+        sharing: Collection[str],
+        speed: float,
+        played: Collection[str],
     ) -> None:
         self._name: str = definition["Name"]
-        self._task = _Fields(task_definition, "TaskDefinition")
-        self._fields = _Fields(definition, self._name)
+        self._task = _properties("TaskDefinition", task_definition)
+        self._fields = _properties(self._name, definition)
+        self._linux_fields = self._fields.part("LinuxParameters")
         self._others = [
             one for one in self._task.any("ContainerDefinitions") if one["Name"] != self._name
         ]
         self._agent = agent
         self._secrets = secrets
         self._ports = ports
+        self._engine_network = network
+        self._sharing = sharing
+        self._speed = speed
+        self._played = played
+        self._health_interval: float | None = None
         self._environment: dict[str, str] = {}
         self._departures: list[str] = []
 
     def run(self) -> Run:
         fields = self._fields
         fields.any("Name")
-        family = self._task.text("Family") or self._name
-        image = fields.text("Image")
-        if not image:
-            raise fields.error("Image", "an image's name", image)
+        family = self._task.text("Family", self._name)
+        image = fields.any("Image")
+        if not isinstance(image, str) or not image or image.startswith("-"):
+            raise fields.error("Image", "an image's name")
         local = local_image(image)
         if "${" in local:
-            raise fields.error("Image", "a name that is known before a deployment", image)
+            raise fields.error("Image", "a name that is known before a deployment")
         options = [f"--label={FAMILY_LABEL}={family}", f"--label={CONTAINER_LABEL}={self._name}"]
         if local != image:
             options.append("--pull=never")
@@ -289,32 +210,34 @@ class _Translation:
         )  # fmt: skip
         for translate in translations:
             options += translate()
-        entry_point, command = fields.texts("EntryPoint"), fields.texts("Command")
+        entry_point, command = fields.texts("EntryPoint", ()), fields.texts("Command", ())
         if entry_point:
-            options.append(f"--entrypoint={entry_point[0]}")
+            options.append(f"--entrypoint={_word(fields, 'EntryPoint', entry_point[0])}")
         self._report(fields)
         self._report(self._task)
-        if self._agent.container_metadata:
+        if self._agent.container_metadata and "ECS_ENABLE_CONTAINER_METADATA" not in self._played:
             self._departs("ECS_ENABLE_CONTAINER_METADATA", "there is no agent to write the file")
         return Run(
-            arguments=(*options, local, *entry_point[1:], *command),
-            departures=tuple(self._departures),
+            options=tuple(options),
             image=local,
+            command=(*entry_point[1:], *command),
+            departures=tuple(self._departures),
             environment=self._environment,
+            health_interval_seconds=self._health_interval,
         )
 
     def _process(self) -> list[str]:
         fields = self._fields
-        timeout = fields.number("StopTimeout")
+        timeout = fields.number_or_none("StopTimeout")
         options = [
             f"--stop-timeout={self._agent.stop_timeout_seconds if timeout is None else timeout}"
         ]
         for name, option in (("User", "--user"), ("WorkingDirectory", "--workdir")):
-            if value := fields.text(name):
-                options.append(f"{option}={value}")
-        if fields.flag("Interactive"):
+            if name in fields:
+                options.append(f"{option}={_word(fields, name)}")
+        if fields.flag("Interactive", default=False):
             options.append("--interactive")
-        if fields.flag("PseudoTerminal"):
+        if fields.flag("PseudoTerminal", default=False):
             options.append("--tty")
         labels = fields.part("DockerLabels").left()
         return options + [f"--label={key}={value}" for key, value in labels.items()]
@@ -323,13 +246,13 @@ class _Translation:
         fields = self._fields
         fields.refuse("Privileged", _REFUSED_HERE)
         for name in ("PidMode", "IpcMode"):
-            mode = self._task.text(name)
+            mode = self._task.text(name, "none")
             if mode == "host":
-                raise ContainerError(f"{self._name}: {name}: refused, got 'host': {_REFUSED_HERE}")
-            if mode not in (None, "none"):
+                self._task.refuse(name, _REFUSED_HERE)
+            if mode != "none":
                 self._departs(f"TaskDefinition.{name}", "each container has its own namespace here")
-        options = ["--read-only"] if fields.flag("ReadonlyRootFilesystem") else []
-        for option in fields.texts("DockerSecurityOptions"):
+        options = ["--read-only"] if fields.flag("ReadonlyRootFilesystem", default=False) else []
+        for option in fields.texts("DockerSecurityOptions", ()):
             if option == "no-new-privileges":
                 options.append(f"--security-opt={option}")
             else:
@@ -342,17 +265,15 @@ class _Translation:
     def _resources(self) -> list[str]:
         """Translate memory, CPU, processes and ulimits; none of them is a quota of CPU."""
         fields = self._fields
-        shares = max(fields.number("Cpu") or 0, MINIMUM_CPU_SHARES)
+        shares = max(fields.number_or_none("Cpu") or 0, MINIMUM_CPU_SHARES)
         # Said even where there is no limit, since Podman has one of its own.
         pids = self._agent.task_pids_limit
         options = [f"--cpu-shares={shares}", f"--pids-limit={-1 if pids is None else pids}"]
         if pids is not None and self._others:
             self._departs("ECS_TASK_PIDS_LIMIT", "per container here, for the whole task on ECS")
-        memory = fields.number("Memory", low=MINIMUM_MEMORY_MIB)
-        linux = fields.any("LinuxParameters") or {}
-        self._linux_fields = _Fields(linux, f"{self._name}.LinuxParameters")
-        swap = self._linux_fields.number("MaxSwap")
-        swappiness = self._linux_fields.number("Swappiness")
+        memory = fields.number_or_none("Memory", MINIMUM_MEMORY_MIB)
+        swap = self._linux_fields.number_or_none("MaxSwap")
+        swappiness = self._linux_fields.number_or_none("Swappiness")
         if memory is not None:
             # Without MaxSwap the instance's swap decides, and ECS's AMIs have none; an engine
             # that is told nothing would allow as much again where this machine has some.
@@ -360,11 +281,12 @@ class _Translation:
             options += [f"--memory={memory}m", f"--memory-swap={memory + (swap or 0)}m"]
         if swap is not None and swappiness is not None:
             options.append(f"--memory-swappiness={swappiness}")
-        if (reservation := fields.number("MemoryReservation", low=MINIMUM_MEMORY_MIB)) is not None:
+        reservation = fields.number_or_none("MemoryReservation", MINIMUM_MEMORY_MIB)
+        if reservation is not None:
             options.append(f"--memory-reservation={reservation}m")
         for limit in fields.parts("Ulimits"):
-            soft, hard = limit.number("SoftLimit"), limit.number("HardLimit")
-            options.append(f"--ulimit={limit.text('Name')}={soft}:{hard}")
+            soft, hard = limit.number("SoftLimit", 0), limit.number("HardLimit", 0)
+            options.append(f"--ulimit={_word(limit, 'Name')}={soft}:{hard}")
             self._report(limit)
         return options
 
@@ -372,21 +294,24 @@ class _Translation:
         linux = self._linux_fields
         linux.refuse("Devices", _REFUSED_HERE)
         capabilities = linux.part("Capabilities")
-        options = [f"--cap-drop={name}" for name in capabilities.texts("Drop")]
-        options += [f"--cap-add={name}" for name in capabilities.texts("Add")]
-        if linux.flag("InitProcessEnabled"):
+        options = [f"--cap-drop={name}" for name in capabilities.texts("Drop", ())]
+        added = capabilities.texts("Add", ())
+        if not DOCKERS_CAPABILITIES.issuperset(added):
+            raise capabilities.error("Add", f"none but {', '.join(sorted(DOCKERS_CAPABILITIES))}")
+        options += [f"--cap-add={name}" for name in added]
+        if linux.flag("InitProcessEnabled", default=False):
             options.append("--init")
-        if (size := linux.number("SharedMemorySize")) is not None:
+        if (size := linux.number_or_none("SharedMemorySize")) is not None:
             options.append(f"--shm-size={size}m")
         for tmpfs in linux.parts("Tmpfs"):
-            path, size = tmpfs.text("ContainerPath"), tmpfs.number("Size", low=1)
+            path, size = _path(tmpfs, "ContainerPath"), tmpfs.number("Size", 1)
             # The size first: where a mount option repeats it, that one decides, as for mount(8).
             # In which order ECS itself writes them is unverified.
-            mount = [f"size={size}m", *tmpfs.texts("MountOptions")]
+            mount = [f"size={size}m", *tmpfs.texts("MountOptions", ())]
             options.append(f"--tmpfs={path}:{','.join(mount)}")
             self._report(tmpfs)
         for control in self._fields.parts("SystemControls"):
-            options.append(f"--sysctl={control.text('Namespace')}={control.text('Value')}")
+            options.append(f"--sysctl={_word(control, 'Namespace')}={control.text('Value')}")
             self._report(control)
         self._report(capabilities)
         self._report(linux)
@@ -394,40 +319,58 @@ class _Translation:
 
     def _network(self) -> list[str]:
         fields = self._fields
-        mode = self._task.text("NetworkMode") or "bridge"
+        mode = self._task.text("NetworkMode", "bridge")
         if mode == "host":
-            raise ContainerError(f"{self._name}: NetworkMode: refused, got 'host': {_REFUSED_HERE}")
-        if mode == "none" or fields.flag("DisableNetworking"):
+            self._task.refuse("NetworkMode", _REFUSED_HERE)
+        if mode == "none" or fields.flag("DisableNetworking", default=False):
             return ["--network=none"]
         if mode == "awsvpc":
             self._departs("TaskDefinition.NetworkMode", "the task shares a bridge, it has no ENI")
+        network = self._engine_network
+        options = [f"--network={network}"] if network else []
+        if network and network.startswith("container:"):
+            # What the other container has: a port, a name or a resolver of its own is refused.
+            fields.any("PortMappings")
+            return options
+        options += self._published(mode)
+        if "Hostname" in fields:
+            options.append(f"--hostname={_word(fields, 'Hostname')}")
+        for name, option in (("DnsServers", "--dns"), ("DnsSearchDomains", "--dns-search")):
+            options += [f"{option}={_word(fields, name, one)}" for one in fields.texts(name, ())]
+        for entry in fields.parts("ExtraHosts"):
+            host, address = _word(entry, "Hostname"), _word(entry, "IpAddress")
+            options.append(f"--add-host={host}:{address}")
+            self._report(entry)
+        return options
+
+    def _published(self, mode: str) -> list[str]:
+        """Publish its ports, and in the mode awsvpc those of the containers that share them."""
+        mappings = [*self._fields.parts("PortMappings")]
+        for other in self._others:
+            if mode == "awsvpc" and other["Name"] in self._sharing:
+                mappings += _properties(other["Name"], other).parts("PortMappings")
         options = []
-        for mapping in fields.parts("PortMappings"):
-            port = mapping.number("ContainerPort", low=1)
+        for mapping in mappings:
+            port = mapping.number_or_none("ContainerPort", 1)
             if port is None:
                 self._report(mapping)
                 continue
-            protocol = mapping.text("Protocol") or "tcp"
-            host = mapping.number("HostPort")
+            protocol = mapping.text("Protocol", "tcp", of=("tcp", "udp"))
+            host = mapping.number_or_none("HostPort")
             if mode == "awsvpc":
                 host = 0  # there it repeats the container's, on an interface of the task's own
             here = self._ports.get(port, host) or ""
+            if host and here != host:
+                self._departs(f"{mapping.place}.HostPort", "another port here, of 127.0.0.1")
             options.append(f"--publish=127.0.0.1:{here}:{port}/{protocol}")
             self._report(mapping)
-        if name := fields.text("Hostname"):
-            options.append(f"--hostname={name}")
-        options += [f"--dns={server}" for server in fields.texts("DnsServers")]
-        options += [f"--dns-search={domain}" for domain in fields.texts("DnsSearchDomains")]
-        for entry in fields.parts("ExtraHosts"):
-            options.append(f"--add-host={entry.text('Hostname')}:{entry.text('IpAddress')}")
-            self._report(entry)
         return options
 
     def _variables(self) -> list[str]:
         fields = self._fields
         options = []
         for variable in fields.parts("Environment"):
-            name, value = variable.text("Name"), variable.any("Value")
+            name, value = _variable(variable), variable.any("Value")
             if isinstance(value, Unresolved):
                 self._departs(
                     f"{self._name}.Environment.{name}", f"only a deployment knows it: {value}"
@@ -435,7 +378,7 @@ class _Translation:
             options.append(f"--env={name}={value}")
             self._report(variable)
         for secret in fields.parts("Secrets"):
-            name, source = secret.text("Name") or "", secret.text("ValueFrom")
+            name, source = _variable(secret), secret.any("ValueFrom")
             if name not in self._secrets:
                 raise ContainerError(
                     f"{self._name}.Secrets.{name}: expected a value to run with in place of "
@@ -453,7 +396,7 @@ class _Translation:
         it sees the same arguments and counts as one process.
         """
         health = self._fields.part("HealthCheck")
-        command = health.texts("Command")
+        command = health.texts("Command", ())
         if not command:
             self._report(health)
             return []
@@ -464,53 +407,63 @@ class _Translation:
             line = f"exec {shlex.join(words)}"
             self._departs(f"{self._name}.HealthCheck.Command", "started by the image's shell")
         else:
-            raise health.error("Command", "CMD and its words, or CMD-SHELL and one line", command)
-        numbers = {name: health.number(name) for name in HEALTH_DEFAULTS}
-        told = {
-            name: HEALTH_DEFAULTS[name] if value is None else value
-            for name, value in numbers.items()
+            raise health.error("Command", "CMD and its words, or CMD-SHELL and one line")
+        told: dict[str, float] = {
+            name: health.number(name, 0, default=default)
+            for name, default in HEALTH_DEFAULTS.items()
         }
+        if self._speed != 1:
+            told["StartPeriod"] = round(told["StartPeriod"] / self._speed, 3)
+            told["Interval"] = max(
+                told["Interval"] / self._speed, min(told["Interval"], FASTEST_CHECK_SECONDS)
+            )
+            self._departs(
+                f"{self._name}.HealthCheck",
+                f"at speed {self._speed:g} checked each {told['Interval']:g} s, with a start "
+                f"period of {told['StartPeriod']:g} s; its timeout and retries are the container's",
+            )
+        self._health_interval = told["Interval"]
         self._report(health)
         return [
             f"--health-cmd={line}",
-            f"--health-interval={told['Interval']}s",
-            f"--health-timeout={told['Timeout']}s",
-            f"--health-retries={told['Retries']}",
-            f"--health-start-period={told['StartPeriod']}s",
+            f"--health-interval={told['Interval']:g}s",
+            f"--health-timeout={told['Timeout']:g}s",
+            f"--health-retries={told['Retries']:g}",
+            f"--health-start-period={told['StartPeriod']:g}s",
         ]
 
     def _mounts(self) -> list[str]:
-        volumes = {volume.get("Name"): volume for volume in self._task.any("Volumes") or []}
+        volumes = {volume.text("Name"): volume for volume in self._task.parts("Volumes")}
         self._fields.refuse("VolumesFrom", "its mounts would need the other container first")
         options = []
         for mount in self._fields.parts("MountPoints"):
-            name, path = mount.text("SourceVolume") or "", mount.text("ContainerPath")
-            if name not in volumes:
-                raise mount.error("SourceVolume", "a volume of the task", name)
-            self._check_volume(volumes[name], mount.where)
-            readonly = ",readonly" if mount.flag("ReadOnly") else ""
+            path = _path(mount, "ContainerPath")
+            self._check_volume(volumes.get(mount.text("SourceVolume")), mount)
+            readonly = ",readonly" if mount.flag("ReadOnly", default=False) else ""
             options.append(f"--mount=type=volume,target={path}{readonly}")
             self._report(mount)
         return options
 
-    def _check_volume(self, volume: Mapping[str, Value], where: str) -> None:
+    def _check_volume(self, volume: Properties | None, mount: Properties) -> None:
         """Accept what an engine's own nameless volume stands for; refuse everything else."""
-        name = volume["Name"]
-        source = (volume.get("Host") or {}).get("SourcePath")
-        docker = volume.get("DockerVolumeConfiguration") or {}
-        beyond = set(volume) - {"Name", "Host", "DockerVolumeConfiguration"}
-        if source:
+        where, name = mount.place, mount.text("SourceVolume")
+        if volume is None:
+            raise mount.error("SourceVolume", "a volume of the task")
+        host, docker = volume.part("Host"), volume.part("DockerVolumeConfiguration")
+        if source := host.any("SourcePath"):
             raise ContainerError(
                 f"{where}: refused, got the host's path {source!r}: {_REFUSED_HERE}"
             )
-        if beyond:
+        if beyond := volume.left():
             raise ContainerError(
                 f"{where}: expected for {name} a volume of the engine, "
                 f"got {', '.join(sorted(beyond))}"
             )
-        if docker.get("Scope", "task") != "task" or docker.get("Driver", "local") != "local":
+        scope, driver = docker.text("Scope", "task"), docker.text("Driver", "local")
+        if (scope, driver) != ("task", "local"):
             raise ContainerError(
-                f"{where}: expected for {name} the scope task and the driver local, got {docker!r}"
+                f"{where}: expected for {name} the scope task and the driver local, "
+                f"got {scope} and {driver}"
             )
         for other in self._others:
             if any(mount.get("SourceVolume") == name for mount in other.get("MountPoints") or []):
@@ -518,41 +471,45 @@ class _Translation:
                     f"{where}: expected {name} to be mounted by one container, "
                     f"got {other['Name']} too"
                 )
-        for key in set(docker) - {"Scope", "Driver"}:
+        for key in docker.left():
             self._departs(f"Volumes.{name}.{key}", "not passed on to the engine's nameless volume")
 
     def _departs(self, what: str, why: str) -> None:
         self._departures.append(f"{what}: {why}")
 
-    def _report(self, fields: _Fields) -> None:
+    def _report(self, fields: Properties) -> None:
         for name, value in fields.left().items():
-            if value in (None, [], {}):
+            if value in (None, [], {}) or name in self._played:
                 continue
             why = _REASONS.get(name, "not played")
-            if name == "LogConfiguration":
+            if name == "LogConfiguration" and isinstance(value, Mapping):
                 why = f"{value.get('LogDriver')} is not used here, {why}"
-            self._departs(f"{fields.where}.{name}", why)
+            self._departs(f"{fields.place}.{name}", why)
 
 
-def _seconds(text: str | None) -> int:
-    """Read a duration of Go's, like 1m30s, as the agent does; whole seconds, one at least."""
-    if text is None:
-        return STOP_TIMEOUT_SECONDS
-    match = _DURATION.fullmatch(text)
-    if not text or match is None:
-        raise ContainerError(
-            f"ECS_CONTAINER_STOP_TIMEOUT: expected a duration like 30s or 1m30s, got {text!r}"
-        )
-    hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    return max(1, int(hours * 3600 + minutes * 60 + seconds))
+def _properties(place: str, values: Value) -> Properties:
+    return Properties(place, values, raises=ContainerError)
 
 
-def _host_ports(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    first, _, last = text.partition("-")
-    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last) <= 65535):
-        raise ContainerError(
-            f"ECS_DYNAMIC_HOST_PORT_RANGE: expected two ports like 20000-20255, got {text!r}"
-        )
-    return int(first), int(last)
+def _word(fields: Properties, name: str, value: str | None = None) -> str:
+    """Give a text, or one of a list of texts, that cannot be taken for an option or for none."""
+    word = fields.text(name) if value is None else value
+    if not word or word.startswith("-"):
+        raise fields.error(name, "a word, and no - at its beginning")
+    return word
+
+
+def _variable(fields: Properties) -> str:
+    """Give a variable's name; Podman would copy this machine's variables for one that ends in *."""
+    name = _word(fields, "Name")
+    if "=" in name or "*" in name:
+        raise fields.error("Name", "a variable's name, without = and *")
+    return name
+
+
+def _path(fields: Properties, name: str) -> str:
+    """Give a path that cannot be read as more options of a mount, which stand behind , and :."""
+    path = fields.text(name)
+    if not path.startswith("/") or re.search(r"[,:\"\s]", path):
+        raise fields.error(name, "an absolute path without comma, colon, quote and space")
+    return path

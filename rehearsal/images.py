@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rehearsal.engines import Engine
+from rehearsal.engines import Runtime
 from templates import Graph, Stack, TemplateError, Value
 
 ARCHITECTURES = {
@@ -33,6 +33,14 @@ class Asset:
     file: str | None = None
     arguments: Mapping[str, str] | None = None
     target: str | None = None
+
+    @property
+    def departure(self) -> str:
+        """How its image here departs from the one that AWS would run; empty where it does not."""
+        here = ARCHITECTURES.get(platform.machine().lower(), "unknown")
+        if self.platform in (None, here):
+            return ""
+        return f"{self.tags[0]}: built for {here}, this machine's, and not for {self.platform}"
 
 
 def assets(stack: Stack) -> Iterator[Asset]:
@@ -62,21 +70,21 @@ def assets(stack: Stack) -> Iterator[Asset]:
         )
 
 
-def build(engine: Engine, asset: Asset) -> tuple[str, ...]:
-    """Build an image unless it is there; give what departs from the asset.
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)  # noqa: T201 - progress, for people
+
+
+def build(engine: Runtime, asset: Asset, *, say: Callable[[str], None] = _say) -> None:
+    """Build an image, for this machine's architecture, unless it is there.
 
     Where SSL_CERT_FILE is set, the build sees that file as the secret `ca`: behind a proxy that
     re-signs TLS, a package index is unreachable without it, and the image never holds it.
     """
-    departures = []
-    here = ARCHITECTURES.get(platform.machine().lower(), "unknown")
-    if asset.platform not in (None, here):
-        departures.append(
-            f"{asset.tags[0]}: built for {here}, this machine's, and not for {asset.platform}"
-        )
+    if asset.departure:
+        say(asset.departure)
     if all(engine.has_image(tag) for tag in asset.tags):
-        _say(f"{asset.tags[0]} is there; nothing to build.")
-        return tuple(departures)
+        say(f"{asset.tags[0]} is there; nothing to build.")
+        return
     options = []
     if asset.file:
         options.append(f"--file={asset.directory / asset.file}")
@@ -85,29 +93,28 @@ def build(engine: Engine, asset: Asset) -> tuple[str, ...]:
     options += [f"--build-arg={key}={value}" for key, value in (asset.arguments or {}).items()]
     if authority := os.environ.get("SSL_CERT_FILE"):
         options.append(f"--secret=id=ca,src={authority}")
-    _say(f"Building {asset.tags[0]} with {engine.name}.")
+    say(f"Building {asset.tags[0]} with {engine.name}.")
     engine.build(asset.directory, tags=asset.tags, options=options)
-    return tuple(departures)
 
 
-def build_environment(graph: Graph, environment: str, engine: Engine) -> list[str]:
+def build_environment(
+    graph: Graph, environment: str, engine: Runtime, *, say: Callable[[str], None] = _say
+) -> list[str]:
     """Build every image of an environment (its name in the settings, like sandbox); give the tags.
 
     Raises TemplateError where the assembly has no such environment.
     """
-    prefix = f"{environment.lower()}/"
-    stacks = [stack for name, stack in graph.stacks.items() if name.lower().startswith(prefix)]
-    if not stacks:
-        there = sorted({name.partition("/")[0].lower() for name in graph.stacks})
-        raise TemplateError(f"{environment}: expected an environment, one of {', '.join(there)}")
-    tags: list[str] = []
-    for stack in stacks:
-        for asset in assets(stack):
-            for departure in build(engine, asset):
-                _say(departure)
-            tags += asset.tags
-    return tags
+    found = _of_environment(graph, environment)
+    for asset in found:
+        build(engine, asset, say=say)
+    return [tag for asset in found for tag in asset.tags]
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)  # noqa: T201 - progress, for people
+def departures(graph: Graph, environment: str) -> list[str]:
+    """Say how each image of an environment departs from the one that AWS would run."""
+    found = (asset.departure for asset in _of_environment(graph, environment))
+    return [line for line in found if line]
+
+
+def _of_environment(graph: Graph, environment: str) -> list[Asset]:
+    return [asset for stack in graph.environment(environment) for asset in assets(stack)]

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_finish() -> None:
     gc.enable()  # app.py, once imported, has switched it off, which is good for a synth only
+
+
+def until(holds: Callable[[], object], *, seconds: float, pause: float = 0.1) -> float:
+    """Wait until something holds; give how long that took, in seconds. Fail after `seconds`."""
+    started = time.monotonic()
+    while not holds():
+        took = time.monotonic() - started
+        assert took < seconds, f"did not come to hold within {seconds} s"
+        time.sleep(pause)
+    return time.monotonic() - started
 
 
 @dataclass(frozen=True)

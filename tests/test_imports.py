@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -45,6 +48,20 @@ def imported(*patterns: str) -> dict[str, set[str]]:
 def test_these_stand_on_nothing_else(patterns: list[str], allowed: set[str]) -> None:
     for name, modules in imported(*patterns).items():
         assert modules <= STANDARD | allowed, f"{name}: {modules - STANDARD - allowed}"
+
+
+def test_whatever_the_project_imports_it_declares() -> None:
+    pyproject = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    declared = {re.split(r"[=\[]", line)[0] for line in pyproject["project"]["dependencies"]}
+    made_of = packages_distributions()
+    # The baselines of a benchmark bring their own.
+    folders = [f"{folder}/**/*.py" for folder in sorted(OURS - {"templates", "bench"})]
+    for name, modules in imported("*.py", "bench/*.py", *folders).items():
+        for module in modules - STANDARD - OURS - {"app", "settings"}:
+            if module.startswith("types_boto3"):
+                continue  # in the eyes of a type checker only
+            found = {one.lower().replace("_", "-") for one in made_of[module]}
+            assert found & declared, f"{name} imports {module}, which is of {', '.join(found)}"
 
 
 def test_what_looks_after_templates_never_makes_them() -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import os
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,10 @@ import pytest
 
 import templates
 from rehearsal import containers
-from rehearsal.engines import Engine
+from rehearsal.engines import Engine, Processes, Runtime
 from rehearsal.images import build_environment
+from scheduler.agent_settings import AgentSettings, agent_settings
+from tests.conftest import until as until
 
 PROJECT = Path(__file__).parent.parent.parent
 # What .ci/engine wrote for Podman on a machine that needs it.
@@ -37,7 +38,7 @@ class Task:
     """A service's task definition and the settings of the agent that would start it."""
 
     definition: Values
-    agent: containers.Agent
+    agent: AgentSettings
 
     @property
     def container(self) -> Values:
@@ -72,7 +73,7 @@ def task_of(graph: templates.Graph, environment: str) -> Task:
     (definition,) = graph.stack(f"{environment}/Web").of_type("AWS::ECS::TaskDefinition")
     (template,) = graph.stack(f"{environment}/Cluster").of_type("AWS::EC2::LaunchTemplate")
     data = graph.properties(template)["LaunchTemplateData"]
-    return Task(graph.properties(definition), containers.agent(data["UserData"]))
+    return Task(graph.properties(definition), agent_settings(data["UserData"]))
 
 
 @pytest.fixture(scope="session")
@@ -81,19 +82,36 @@ def task(graph: templates.Graph) -> Task:
     return task_of(graph, "Sandbox")
 
 
-@pytest.fixture(scope="session", params=["docker", "podman"])
-def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    """Each engine in turn; afterwards nothing of this run is left in it."""
+def usable(name: str) -> Engine:
+    """Give an engine; skip what asks where there is none, but fail in CI."""
     if PODMAN_SETTINGS.is_file():
         os.environ.setdefault("CONTAINERS_CONF", str(PODMAN_SETTINGS))
-    engine = Engine(request.param)
+    engine = Engine(name)
     trouble = engine.trouble()
     if trouble and os.environ.get("CI"):
         pytest.fail(f"{trouble}; CI needs both engines: .ci/engine")
     if trouble:
         pytest.skip(trouble)
+    return engine
+
+
+@pytest.fixture(scope="session", params=["docker", "podman"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """Each engine in turn; afterwards nothing of this run is left in it."""
+    engine = usable(request.param)
     yield engine
     engine.clean(RUN)
+
+
+@pytest.fixture(scope="session", params=["docker", "podman", "processes"])
+def runtime(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Runtime]:
+    """Each engine in turn, and plain processes; afterwards nothing of this run is left."""
+    name: str = request.param
+    runtime = Processes(tmp_path_factory.mktemp(name)) if name == "processes" else usable(name)
+    yield runtime
+    runtime.clean(RUN)
 
 
 @pytest.fixture(scope="session")
@@ -148,13 +166,3 @@ def web(engine: Engine, image: str, task: Task) -> Iterator[str]:
         yield container
     finally:
         found.remove()
-
-
-def until(holds: Callable[[], bool], *, seconds: float) -> float:
-    """Wait until something holds; give how long that took, in seconds. Fail after `seconds`."""
-    started = time.monotonic()
-    while not holds():
-        took = time.monotonic() - started
-        assert took < seconds, f"did not come to hold within {seconds} s"
-        time.sleep(0.1)
-    return time.monotonic() - started

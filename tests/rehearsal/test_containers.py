@@ -14,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rehearsal import containers
-from rehearsal.containers import Agent, ContainerError, Run, agent
+from rehearsal.containers import ContainerError, Run
+from scheduler.agent_settings import AgentSettings
 from templates import Graph, Unresolved
 from tests.rehearsal.conftest import task_of
 
 Values = dict[str, Any]
-NO_LIMIT = Agent()
+NO_LIMIT = AgentSettings()
 
 
 def run(definition: Values | None = None, task: Values | None = None, **more: Any) -> Run:  # noqa: ANN401
@@ -53,8 +54,7 @@ def test_the_synthesized_task_definition_is_translated_whole(
         "--publish=127.0.0.1::8080/tcp",
         "--health-cmd=exec python -m web.probe",
         "--pull=never",
-    } <= set(found.arguments)
-    assert found.image == found.arguments[-1]
+    } <= set(found.options)
     assert re.fullmatch(rf"{environment.lower()}-web:[0-9a-f]{{64}}", found.image)
     reported = {line.split(":")[0] for line in found.departures}
     expected = {
@@ -66,16 +66,6 @@ def test_the_synthesized_task_definition_is_translated_whole(
     if task.definition["NetworkMode"] == "awsvpc":
         expected |= {"TaskDefinition.NetworkMode"}
     assert reported == expected
-
-
-def test_the_agents_settings_are_read_from_the_user_data(graph: Graph) -> None:
-    found = task_of(graph, "Sandbox").agent
-    assert found.task_pids_limit == 128
-    assert found.reserved_memory_mib == 128
-    assert found.container_metadata
-    assert found.host_ports == (20000, 20255)
-    assert found.stop_timeout_seconds == 30
-    assert found.settings["ECS_IMAGE_PULL_BEHAVIOR"]
 
 
 @pytest.mark.parametrize(
@@ -140,59 +130,131 @@ def test_the_agents_settings_are_read_from_the_user_data(graph: Graph) -> None:
     ],
 )  # fmt: skip
 def test_a_property_becomes_its_options(definition: Values, options: list[str]) -> None:
-    bare = set(run().arguments) - {"--cpu-shares=2", "--stop-timeout=30"}
-    found = [one for one in run(definition).arguments if one not in bare]
+    bare = set(run().options) - {"--cpu-shares=2", "--stop-timeout=30"}
+    found = [one for one in run(definition).options if one not in bare]
     ours = [one for one in found if one.split("=")[0] in {o.split("=")[0] for o in options}]
     assert ours == options
 
 
 def test_without_limits_there_are_the_agents_defaults() -> None:
-    assert run().arguments == (
+    assert run().options == (
         "--label=com.amazonaws.ecs.task-definition-family=family",
         "--label=com.amazonaws.ecs.container-name=web",
         "--stop-timeout=30",
         "--cpu-shares=2",
         "--pids-limit=-1",
-        "an/image:1",
     )
-    assert run().departures == ()
+    assert (run().image, run().command, run().departures) == ("an/image:1", (), ())
 
 
 def test_the_agents_settings_reach_the_container() -> None:
-    found = run(agent=Agent(task_pids_limit=50, stop_timeout_seconds=9))
-    assert "--pids-limit=50" in found.arguments
-    assert "--stop-timeout=9" in found.arguments
+    found = run(agent=AgentSettings(task_pids_limit=50, stop_timeout_seconds=9))
+    assert "--pids-limit=50" in found.options
+    assert "--stop-timeout=9" in found.options
     assert (
-        "--stop-timeout=4" in run({"StopTimeout": 4}, agent=Agent(stop_timeout_seconds=9)).arguments
+        "--stop-timeout=4"
+        in run({"StopTimeout": 4}, agent=AgentSettings(stop_timeout_seconds=9)).options
     )
 
 
 def test_command_and_entry_point_come_after_the_image() -> None:
-    found = run({"EntryPoint": ["/enter", "-x"], "Command": ["a", "b"]}).arguments
-    assert "--entrypoint=/enter" in found
-    assert found[-4:] == ("an/image:1", "-x", "a", "b")
+    found = run({"EntryPoint": ["/enter", "-x"], "Command": ["a", "b"]})
+    assert "--entrypoint=/enter" in found.options
+    assert found.command == ("-x", "a", "b")
 
 
 def test_a_port_is_published_where_it_is_asked_for_and_on_the_loopback_only() -> None:
     mapping = {"PortMappings": [{"ContainerPort": 8080, "HostPort": 8080}]}
-    assert "--publish=127.0.0.1::8080/tcp" in run(mapping, {"NetworkMode": "awsvpc"}).arguments
-    assert "--publish=127.0.0.1:9000:8080/tcp" in run(mapping, ports={8080: 9000}).arguments
+    assert "--publish=127.0.0.1::8080/tcp" in run(mapping, {"NetworkMode": "awsvpc"}).options
+    assert "--publish=127.0.0.1:9000:8080/tcp" in run(mapping, ports={8080: 9000}).options
     awsvpc = run(mapping, {"NetworkMode": "awsvpc"}, ports={8080: 9000})
-    assert "--publish=127.0.0.1:9000:8080/tcp" in awsvpc.arguments
+    assert "--publish=127.0.0.1:9000:8080/tcp" in awsvpc.options
+
+
+def test_a_host_port_gives_way_to_a_free_one_and_that_is_said() -> None:
+    mapping = {"PortMappings": [{"ContainerPort": 8080, "HostPort": 80}]}
+    found = run(mapping, ports={8080: 0})
+    assert "--publish=127.0.0.1::8080/tcp" in found.options
+    assert found.departures == (
+        "web.PortMappings[0].HostPort: another port here, of 127.0.0.1",
+    )  # fmt: skip
+    assert run(mapping, ports={8080: 80}).departures == ()
+
+
+def test_a_container_starts_in_the_network_that_it_is_given() -> None:
+    assert "--network=of-an-instance" in run(network="of-an-instance").options
+    for alone in ({"DisableNetworking": True}, {}):
+        mode = {} if alone else {"NetworkMode": "none"}
+        found = run(alone, mode, network="of-an-instance").options
+        assert [one for one in found if one.startswith("--network")] == ["--network=none"]
+
+
+def test_in_awsvpc_one_container_publishes_the_ports_of_those_that_share_its_network() -> None:
+    def container(name: str, port: int) -> Values:
+        return {"Name": name, "Image": "i", "PortMappings": [{"ContainerPort": port}]}
+
+    task = {
+        "NetworkMode": "awsvpc",
+        "ContainerDefinitions": [container("web", 80), container("side", 81), container("own", 82)],
+    }
+    holder = containers.run(task, "web", agent=NO_LIMIT, network="a", sharing=("side",))
+    published = [one for one in holder.options if one.startswith("--publish")]
+    assert published == ["--publish=127.0.0.1::80/tcp", "--publish=127.0.0.1::81/tcp"]
+    sharer = containers.run(task, "side", agent=NO_LIMIT, network="container:b")
+    assert "--network=container:b" in sharer.options
+    assert not [one for one in sharer.options if one.startswith("--publish")]
+    assert not [one for one in sharer.departures if "PortMappings" in one]
+
+
+@pytest.mark.parametrize(
+    ("speed", "interval", "period"),
+    [(1, "30s", "60s"), (10, "3s", "6s"), (100, "1s", "0.6s"), (0.5, "60s", "120s")],
+)
+def test_the_waits_of_a_health_check_run_at_the_rehearsals_speed(
+    speed: float, interval: str, period: str
+) -> None:
+    check = {"Command": ["CMD-SHELL", "a"], "Interval": 30, "StartPeriod": 60, "Timeout": 7}
+    found = run({"HealthCheck": check}, speed=speed)
+    assert {
+        f"--health-interval={interval}",
+        f"--health-start-period={period}",
+        "--health-timeout=7s",
+        "--health-retries=3",
+    } <= set(found.options)
+    assert found.health_interval_seconds == float(interval.rstrip("s"))
+    said = (
+        f"web.HealthCheck: at speed {speed:g} checked each {interval[:-1]} s, with a start period "
+        f"of {period[:-1]} s; its timeout and retries are the container's"
+    )
+    assert found.departures == (() if speed == 1 else (said,))
+
+
+def test_a_check_that_is_more_frequent_than_the_fastest_stays_as_it_is() -> None:
+    check = {"Command": ["CMD-SHELL", "a"], "Interval": 1}
+    assert run({"HealthCheck": check}, speed=10).health_interval_seconds == 1
+    assert run(speed=10).departures == ()
+    assert run(speed=10).health_interval_seconds is None
+
+
+def test_what_whoever_runs_it_plays_is_no_departure() -> None:
+    definition = {"Essential": True, "StartTimeout": 3}
+    assert len(run(definition).departures) == 2
+    (left,) = run(definition, played={"Essential"}).departures
+    assert left.startswith("web.StartTimeout: ")
 
 
 def test_an_image_of_ecr_is_the_one_built_here() -> None:
     for registry in ("1.dkr.ecr.us-east-1.amazonaws.com", "${AWS::AccountId}.dkr.ecr.x.${Y}"):
         found = run({"Image": f"{registry}/group/web:abc"})
         assert found.image == "group/web:abc"
-        assert "--pull=never" in found.arguments
+        assert "--pull=never" in found.options
         assert found.departures == ("web.Image: built here as group/web:abc, not pulled from ECR",)
 
 
 def test_a_secrets_value_is_handed_over_but_never_written_out() -> None:
     secret = {"Secrets": [{"Name": "KEY", "ValueFrom": "arn:secret"}]}
     found = run(secret, secrets={"KEY": "hush"})
-    assert "--env=KEY" in found.arguments
+    assert "--env=KEY" in found.options
     assert found.environment == {"KEY": "hush"}
     assert "hush" not in repr(found)
     with pytest.raises(ContainerError, match=r"web\.Secrets\.KEY: expected a value to run with"):
@@ -204,7 +266,7 @@ def test_a_volume_of_the_tasks_own_becomes_one_of_the_engine() -> None:
     volume = {"Name": "data", "DockerVolumeConfiguration": {"Driver": "local", "Scope": "task"}}
     for body in (volume, {"Name": "data"}, {"Name": "data", "Host": {}}):
         found = run(mount, {"Volumes": [body]})
-        assert "--mount=type=volume,target=/data,readonly" in found.arguments
+        assert "--mount=type=volume,target=/data,readonly" in found.options
 
 
 PRIVATE = {"MountPoints": [{"SourceVolume": "data", "ContainerPath": "/data"}]}
@@ -218,24 +280,24 @@ PRIVATE = {"MountPoints": [{"SourceVolume": "data", "ContainerPath": "/data"}]}
             {"LinuxParameters": {"Devices": [{"HostPath": "/dev/kvm"}]}}, {},
             "web.LinuxParameters.Devices: refused, got [{'HostPath': '/dev/kvm'}]",
         ),
-        ({}, {"NetworkMode": "host"}, "web: NetworkMode: refused, got 'host'"),
-        ({}, {"PidMode": "host"}, "web: PidMode: refused, got 'host'"),
-        ({}, {"IpcMode": "host"}, "web: IpcMode: refused, got 'host'"),
+        ({}, {"NetworkMode": "host"}, "TaskDefinition.NetworkMode: refused, got 'host'"),
+        ({}, {"PidMode": "host"}, "TaskDefinition.PidMode: refused, got 'host'"),
+        ({}, {"IpcMode": "host"}, "TaskDefinition.IpcMode: refused, got 'host'"),
         (
             PRIVATE, {"Volumes": [{"Name": "data", "Host": {"SourcePath": "/etc"}}]},
-            "web.MountPoints.0: refused, got the host's path '/etc'",
+            "web.MountPoints[0]: refused, got the host's path '/etc'",
         ),
         (
             PRIVATE, {"Volumes": [{"Name": "data", "EFSVolumeConfiguration": {}}]},
-            "web.MountPoints.0: expected for data a volume of the engine, "
+            "web.MountPoints[0]: expected for data a volume of the engine, "
             "got EFSVolumeConfiguration",
         ),
         (
             PRIVATE,
             {"Volumes": [{"Name": "data", "DockerVolumeConfiguration": {"Scope": "shared"}}]},
-            "web.MountPoints.0: expected for data the scope task and the driver local",
+            "web.MountPoints[0]: expected for data the scope task and the driver local",
         ),
-        (PRIVATE, {}, "web.MountPoints.0.SourceVolume: expected a volume of the task, got 'data'"),
+        (PRIVATE, {}, "web.MountPoints[0].SourceVolume: expected a volume of the task, got 'data'"),
         ({"VolumesFrom": [{"SourceContainer": "a"}]}, {}, "web.VolumesFrom: refused"),
         ({"Image": ""}, {}, "web.Image: expected an image's name, got ''"),
         (
@@ -255,19 +317,94 @@ PRIVATE = {"MountPoints": [{"SourceVolume": "data", "ContainerPath": "/data"}]}
             "web.HealthCheck.Command: expected CMD and its words, or CMD-SHELL and one line, "
             "got ['curl', 'x']",
         ),
-        ({"LinuxParameters": []}, {}, None),
+        ({"LinuxParameters": []}, {}, "web.LinuxParameters: expected a mapping, got []"),
         ({"LinuxParameters": 1}, {}, "web.LinuxParameters: expected a mapping, got 1"),
     ],
 )  # fmt: skip
 def test_what_must_not_or_cannot_run_here_is_refused_by_name(
-    definition: Values, task: Values, said: str | None
+    definition: Values, task: Values, said: str
 ) -> None:
-    if said is None:
-        run(definition, task)
-        return
     with pytest.raises(ContainerError) as refused:
         run(definition, task)
     assert str(refused.value).startswith(said)
+
+
+@pytest.mark.parametrize("name", ["SYS_ADMIN", "ALL", "NET_ADMIN", "-v", ""])
+def test_no_container_gets_a_capability_that_docker_does_not_give_by_itself(name: str) -> None:
+    with pytest.raises(ContainerError) as refused:
+        run({"LinuxParameters": {"Capabilities": {"Drop": ["ALL"], "Add": ["CHOWN", name]}}})
+    said = str(refused.value)
+    assert said.startswith("web.LinuxParameters.Capabilities.Add: expected none but AUDIT_WRITE, ")
+    assert said.endswith(f"got {['CHOWN', name]!r}")
+
+
+OPTION = "--privileged"
+WORD = "expected a word, and no - at its beginning, got"
+NAMED = "expected up to 255 letters, digits, _ and -, and no - at the beginning, got"
+
+
+@pytest.mark.parametrize(
+    ("definition", "said"),
+    [
+        ({"Image": OPTION}, "web.Image: expected an image's name, got '--privileged'"),
+        ({"User": OPTION}, f"web.User: {WORD} '--privileged'"),
+        ({"User": ""}, f"web.User: {WORD} ''"),
+        ({"WorkingDirectory": "-v"}, f"web.WorkingDirectory: {WORD} '-v'"),
+        ({"Hostname": "-v"}, f"web.Hostname: {WORD} '-v'"),
+        ({"DnsServers": ["10.0.0.2", "-v"]}, f"web.DnsServers: {WORD} ['10.0.0.2', '-v']"),
+        ({"DnsSearchDomains": [""]}, f"web.DnsSearchDomains: {WORD} ['']"),
+        ({"EntryPoint": ["-v", "x"]}, f"web.EntryPoint: {WORD} ['-v', 'x']"),
+        ({"EntryPoint": [""]}, f"web.EntryPoint: {WORD} ['']"),
+        ({"Environment": [{"Name": "", "Value": "x"}]}, f"web.Environment[0].Name: {WORD} ''"),
+        ({"Environment": [{"Value": "x"}]}, "web.Environment[0].Name: expected a text, got None"),
+        (
+            {"Secrets": [{"Name": "A=B", "ValueFrom": "arn"}]},
+            "web.Secrets[0].Name: expected a variable's name, without = and *, got 'A=B'",
+        ),
+        (
+            {"Secrets": [{"Name": "AWS_*", "ValueFrom": "arn"}]},
+            "web.Secrets[0].Name: expected a variable's name, without = and *, got 'AWS_*'",
+        ),
+        (
+            {"ExtraHosts": [{"Hostname": "-v", "IpAddress": "10.0.0.9"}]},
+            f"web.ExtraHosts[0].Hostname: {WORD} '-v'",
+        ),
+        (
+            {"Ulimits": [{"Name": "-v", "SoftLimit": 1, "HardLimit": 1}]},
+            f"web.Ulimits[0].Name: {WORD} '-v'",
+        ),
+        (
+            {"SystemControls": [{"Namespace": "", "Value": "1"}]},
+            f"web.SystemControls[0].Namespace: {WORD} ''",
+        ),
+        (
+            {"PortMappings": [{"ContainerPort": 1, "Protocol": "tcp -v"}]},
+            "web.PortMappings[0].Protocol: expected tcp or udp, got 'tcp -v'",
+        ),
+        (
+            {"MountPoints": [{"SourceVolume": "data", "ContainerPath": "/d,type=bind,source=/"}]},
+            "web.MountPoints[0].ContainerPath: expected an absolute path without comma, colon, "
+            "quote and space, got '/d,type=bind,source=/'",
+        ),
+        (
+            {"LinuxParameters": {"Tmpfs": [{"ContainerPath": "/t:exec", "Size": 1}]}},
+            "web.LinuxParameters.Tmpfs[0].ContainerPath: expected an absolute path without comma, "
+            "colon, quote and space, got '/t:exec'",
+        ),
+    ],
+)
+def test_no_value_can_be_read_as_more_than_a_value(definition: Values, said: str) -> None:
+    with pytest.raises(ContainerError) as refused:
+        run(definition, {"Volumes": [{"Name": "data"}]}, secrets={"A=B": "", "AWS_*": ""})
+    assert str(refused.value) == said
+
+
+@pytest.mark.parametrize("name", ["--privileged", "../up", "a b", ""])
+def test_a_containers_name_is_one_that_ecs_would_register(name: str) -> None:
+    task = {"ContainerDefinitions": [{"Name": name, "Image": "i"}]}
+    with pytest.raises(ContainerError) as refused:
+        containers.run(task, name, agent=NO_LIMIT)
+    assert str(refused.value) == f"{name}.Name: {NAMED} {name!r}"
 
 
 def test_a_volume_of_two_containers_is_refused() -> None:
@@ -280,7 +417,7 @@ def test_a_volume_of_two_containers_is_refused() -> None:
 
 def test_a_limit_of_a_task_with_neighbours_is_said_to_be_the_containers() -> None:
     task = {"ContainerDefinitions": [{"Name": name, "Image": "i"} for name in ("web", "side")]}
-    found = containers.run(task, "web", agent=Agent(task_pids_limit=9))
+    found = containers.run(task, "web", agent=AgentSettings(task_pids_limit=9))
     assert found.departures == (
         "ECS_TASK_PIDS_LIMIT: per container here, for the whole task on ECS",
     )
@@ -311,7 +448,8 @@ def heard(definition: Values, task: Values, name: str) -> bool:
         found = run(definition, task)
     except ContainerError as refused:
         return name in str(refused)
-    return found.arguments != run().arguments or any(name in one for one in found.departures)
+    changed = (found.options, found.command) != (run().options, run().command)
+    return changed or any(name in one for one in found.departures)
 
 
 def test_no_property_that_cloudformation_knows_is_ignored() -> None:
@@ -348,9 +486,13 @@ def test_whatever_stands_in_a_definition_it_is_translated_or_refused(definition:
     except ContainerError as refused:
         assert str(refused).startswith("web")  # noqa: PT017 - the other outcome is as good
         return
-    assert all(isinstance(argument, str) for argument in found.arguments)
-    assert not any(argument.startswith("--privileged") for argument in found.arguments)
-    assert "an/image:1" in found.arguments
+    # Whatever follows a bare word could be its value, or the image.
+    assert all(option.startswith("--") for option in found.options)
+    bare = {option for option in found.options if "=" not in option}
+    assert bare <= {"--read-only", "--init", "--interactive", "--tty"} | {
+        f"--env={name}" for name in found.environment
+    }
+    assert found.image == "an/image:1"
     if definition.get("Novel") not in (None, [], {}):
         assert "web.Novel: not played" in found.departures
 
@@ -358,49 +500,5 @@ def test_whatever_stands_in_a_definition_it_is_translated_or_refused(definition:
 @given(words=st.lists(st.text(st.characters(exclude_characters="\0")), min_size=1))
 def test_the_words_of_a_health_check_survive_the_shell(words: list[str]) -> None:
     found = run({"HealthCheck": {"Command": ["CMD", *words]}})
-    (line,) = (one for one in found.arguments if one.startswith("--health-cmd="))
+    (line,) = (one for one in found.options if one.startswith("--health-cmd="))
     assert shlex.split(line.removeprefix("--health-cmd=")) == ["exec", *words]
-
-
-@pytest.mark.parametrize(
-    "user_data",
-    [
-        "echo ECS_TASK_PIDS_LIMIT=5 >> /etc/ecs/ecs.config",
-        "  echo 'ECS_TASK_PIDS_LIMIT=5' >>/etc/ecs/ecs.config",
-        'echo "ECS_TASK_PIDS_LIMIT=5" > /etc/ecs/ecs.config\n',
-        "cat <<'EOF' >> /etc/ecs/ecs.config\nECS_CLUSTER=a\nECS_TASK_PIDS_LIMIT=5\nEOF\n",
-        "cat > /etc/ecs/ecs.config <<EOF\nECS_TASK_PIDS_LIMIT=5\nEOF\necho done",
-        "echo ECS_TASK_PIDS_LIMIT=9 >> /etc/ecs/ecs.config\n"
-        "echo ECS_TASK_PIDS_LIMIT=5 >> /etc/ecs/ecs.config",
-    ],
-)
-def test_a_setting_of_the_agent_is_read_however_it_is_written(user_data: str) -> None:
-    assert agent(user_data).task_pids_limit == 5
-
-
-def test_what_is_written_elsewhere_is_no_setting_of_the_agent() -> None:
-    assert agent("echo ECS_TASK_PIDS_LIMIT=5 >> /tmp/notes\n# ECS_RESERVED_MEMORY=1") == Agent()
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("30s", 30), ("1m30s", 90), ("2m", 120), ("1h", 3600), ("0s", 1)]
-)
-def test_the_agents_stop_timeout_is_read_in_its_own_notation(text: str, seconds: int) -> None:
-    user_data = f"echo ECS_CONTAINER_STOP_TIMEOUT={text} >> /etc/ecs/ecs.config"
-    assert agent(user_data).stop_timeout_seconds == seconds
-
-
-@pytest.mark.parametrize(
-    ("setting", "said"),
-    [
-        ("ECS_TASK_PIDS_LIMIT=0", "expected an integer from 1 to 4194304, got '0'"),
-        ("ECS_TASK_PIDS_LIMIT=many", "expected an integer from 1 to 4194304, got 'many'"),
-        ("ECS_RESERVED_MEMORY=-1", "expected an integer from 0 to 4294967296, got '-1'"),
-        ("ECS_CONTAINER_STOP_TIMEOUT=30", "expected a duration like 30s or 1m30s, got '30'"),
-        ("ECS_DYNAMIC_HOST_PORT_RANGE=9-5", "expected two ports like 20000-20255, got '9-5'"),
-    ],
-)
-def test_a_setting_that_the_agent_would_pass_over_is_refused(setting: str, said: str) -> None:
-    with pytest.raises(ContainerError) as refused:
-        agent(f"echo {setting} >> /etc/ecs/ecs.config")
-    assert str(refused.value) == f"{setting.partition('=')[0]}: {said}"

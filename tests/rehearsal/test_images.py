@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from rehearsal.__main__ import main
-from rehearsal.engines import Engine, EngineError
-from rehearsal.images import Asset, assets, build
+from rehearsal.engines import Engine, EngineError, Processes
+from rehearsal.images import Asset, assets, build, build_environment
 from templates import Graph, Stack, TemplateError
 
 OTHER = "linux/arm64" if platform.machine() == "x86_64" else "linux/amd64"
@@ -67,7 +67,7 @@ def test_everything_that_an_asset_says_reaches_the_build(
         )
     )
     engine = Recorded()
-    assert build(engine, asset) == ()
+    build(engine, asset)
     folder = tmp_path / "asset.abc"
     options = ("sandbox-web:abc", f"--file={folder / 'Dockerfile.web'}", "--target=final")
     more = ("--build-arg=A=b", "--secret=id=ca,src=/a/bundle.pem")
@@ -90,16 +90,25 @@ def test_an_image_that_is_there_is_not_built_again(tmp_path: Path) -> None:
 
 
 def test_another_architecture_is_built_natively_and_reported(tmp_path: Path) -> None:
-    for engine in (Recorded(), Recorded("web:abc")):
-        (departure,) = build(engine, Asset(tmp_path, ("web:abc",), platform=OTHER))
-        assert departure.startswith("web:abc: built for linux/")
-        assert departure.endswith(f"this machine's, and not for {OTHER}")
-        assert not any("--platform" in option for _, options in engine.built for option in options)
+    said: list[str] = []
+    engine, asset = Recorded(), Asset(tmp_path, ("web:abc",), platform=OTHER)
+    build(engine, asset, say=said.append)
+    assert asset.departure.startswith("web:abc: built for linux/")
+    assert asset.departure.endswith(f"this machine's, and not for {OTHER}")
+    assert asset.departure in said
+    assert not any("--platform" in option for _, options in engine.built for option in options)
 
 
 def test_what_of_an_asset_is_not_understood_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TemplateError, match=r"abc\.source\.dockerBuildSsh: expected only "):
         list(assets(stack_with(tmp_path, dockerBuildSsh="default")))
+
+
+def test_without_an_engine_an_asset_stands_for_its_image(graph: Graph, tmp_path: Path) -> None:
+    processes = Processes(tmp_path)
+    (tag,) = build_environment(graph, "sandbox", processes)
+    assert processes.has_image(tag)
+    assert processes.image(tag).id.startswith("sha256:")
 
 
 def test_the_command_says_which_environments_there_are(

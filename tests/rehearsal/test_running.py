@@ -9,7 +9,8 @@ import pytest
 
 from rehearsal.engines import Engine
 from templates import Graph
-from tests.rehearsal.conftest import Containers, Task, task_of, until
+from tests.conftest import until
+from tests.rehearsal.conftest import Containers, Task, task_of
 
 pytestmark = pytest.mark.engine
 

@@ -8,12 +8,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import until
 from tests.service.web.conftest import Running, Start, environment
 
 HEAD = b" HTTP/1.1\r\nHost: web\r\n"
@@ -32,7 +32,7 @@ def test_after_a_term_everything_is_answered_for_the_drain_and_then_it_exits_0(
         assert "connection" not in service.get("/identity", connection=kept).headers
         asked = time.monotonic()
         service.signal(signal.SIGTERM)
-        wait_for(lambda: service.get("/health/ready").status == 503)
+        until(lambda: service.get("/health/ready").status == 503, seconds=5, pause=0.01)
         answers = [service.get("/identity", connection=kept)]
     answers += [service.get(path) for path in ("/", "/health/live", "/burn?milliseconds=1")]
     assert {answer.status for answer in answers} == {200}
@@ -64,7 +64,7 @@ def test_what_is_in_flight_when_the_drain_ends_is_finished_and_nothing_new_accep
 def test_a_second_signal_ends_it_at_once(start: Start, second: signal.Signals) -> None:
     service = start(DRAIN_SECONDS="60")
     service.signal(signal.SIGTERM)
-    wait_for(lambda: service.get("/health/ready").status == 503)
+    until(lambda: service.get("/health/ready").status == 503, seconds=5, pause=0.01)
     service.signal(second)
     assert service.process.wait(2) == 128 + second
 
@@ -222,7 +222,7 @@ def test_the_probe_agrees_with_the_service(start: Start) -> None:
     port = str(service.port)
     assert run("web.probe", PORT=port).returncode == 0
     service.signal(signal.SIGTERM)
-    wait_for(lambda: service.get("/health/ready").status == 503)
+    until(lambda: service.get("/health/ready").status == 503, seconds=5, pause=0.01)
     assert run("web.probe", PORT=port).returncode == 0
     service.process.wait(10)
     for unanswered in (port, "x", "99999"):
@@ -261,10 +261,3 @@ def run(module: str, **settings: str) -> "subprocess.CompletedProcess[str]":
         timeout=20,
         check=False,
     )
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -1,0 +1,480 @@
+"""The environment as it is played: the scheduler's decisions, carried out with real containers."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+from rehearsal import deployments
+from rehearsal.agent import Agent
+from rehearsal.balancer import Balancer, Listener, TargetGroup
+from rehearsal.decisions import Decisions
+from rehearsal.declared import Declared, left_out
+from rehearsal.engines import Runtime
+from rehearsal.hosts import Hosts
+from rehearsal.images import departures
+from rehearsal.metadata_files import MetadataFiles
+from rehearsal.meter import Meter, alarms_of
+from rehearsal.observations import Observations
+from rehearsal.records import Clock, Definition, Host, ServiceRecord, TaskRecord
+from rehearsal.service_scaling import ServiceScaling
+from rehearsal.stacks import Stacks
+from scheduler import control, environment
+from scheduler.actions import Action
+from scheduler.environment import DeclaredService
+from scheduler.model import Instance, Refresh, ServiceDefinition, Task
+from scheduler.scaling import Scaler
+from scheduler.state import State
+from templates import Graph, Value
+
+LABEL = "drydock.rehearsal"
+_LOG = logging.getLogger("rehearsal")
+# In AWS's seconds: from the launch of an instance to its registration. AWS promises none.
+BOOT_SECONDS = 60.0
+TASKS_KEPT = 1000
+Say = Callable[[str], None]
+
+
+class World:
+    """One environment on this machine.
+
+    Every method that reads or changes it wants `lock`; `tick` takes it. What takes long (starting
+    containers, making networks) happens in threads and is reported back to the next tick.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        graph: Graph,
+        *,
+        engine: Runtime,
+        speed: float,
+        owner: str,
+        port: int,
+        endpoint_port: int,
+        say: Say,
+        secrets: Mapping[str, str] | None = None,
+        boot_seconds: float = BOOT_SECONDS,
+        folder: Path | None = None,
+    ) -> None:
+        self.name = name
+        self.engine = engine
+        self.say = say
+        self.lock = threading.RLock()
+        self.clock = Clock(speed)
+        self.state = State(_ids(), Random())  # noqa: S311 - chance, not secrets
+        regions = {one.region for one in graph.stacks.values() if one.region}
+        self.port = port
+        self.stacks = Stacks(
+            name, region=min(regions, default="us-east-1"), address=f"127.0.0.1:{port}"
+        )
+        self.boot_seconds = boot_seconds
+        self.secrets = dict(secrets or {})
+        self.files = MetadataFiles(folder, mounts=engine.name != "processes") if folder else None
+        self.departures: dict[str, None] = {}
+        self.definitions: dict[str, Definition] = {}
+        self.tasks: dict[str, TaskRecord] = {}
+        self.services: dict[str, ServiceRecord] = {}
+        self.activities: list[tuple[float, str, str]] = []
+        self.endpoint_port = endpoint_port
+        self.graph = graph
+        self.declared = environment.Environment(name, {})
+        self.templates = Declared(graph, self.stacks)
+        # Tasks whose health checks are made to fail.
+        self.unchecked: set[str] = set()
+        # Groups for which EC2 has no instance, on purpose, and until when one that failed waits.
+        self.exhausted: set[str] = set()
+        self.not_before: dict[str, float] = {}
+        self._balanced_by: tuple[list[Listener], dict[str, str]] = ([], {})
+        self._decisions, self._observations = Decisions(self), Observations(self)
+        self._closing = ExitStack()
+        self._labels = {LABEL: owner}
+        self.machines = Hosts(
+            engine,
+            owner=owner,
+            labels=self._labels,
+            say=say,
+            on_network=lambda host: self.on_network(host),
+            on_removed=lambda host: self.on_removed(host),
+        )
+        self._closing.callback(self.machines.close)
+        self.hosts = self.machines.known
+        # Whoever serves the containers of an instance listens on its network while there is one,
+        # and whoever knows a container's metadata writes them down.
+        self.on_network: Callable[[Host], None] = _nobody
+        self.on_removed: Callable[[Host], None] = _nobody
+        self.on_started: Callable[[TaskRecord, str], None] = _nobody
+        self.scaling = ServiceScaling(engine, self.machines.do)
+        self.scalers = self.scaling.scalers
+        self.balancer: Balancer
+        self.meter: Meter
+        self.agent: Agent
+
+    # The beginning, a change, the end.
+
+    def begin(self) -> None:
+        """Open the balancer, and declare everything to the scheduler; the images are there."""
+        self.stacks.update(self.graph)
+        self.declared = environment.read(self.graph, self.name, known=self.stacks.known)
+        self.agent = Agent(
+            self.engine,
+            self.templates.agent(),
+            speed=self.clock.speed,
+            labels=self._labels,
+            say=_LOG.info,
+        )
+        self._closing.callback(self.agent.close, remove=True)
+        listeners = self.templates.listeners()
+        groups = self.templates.target_groups()
+        self._balanced_by = (listeners, self.templates.balancer_attributes())
+        self._groups = {group.arn for group in groups}
+        # The one with rules is where the service is; a redirect to it may have any port.
+        first = max(listeners, key=lambda one: len(one.rules))
+        self.balancer = Balancer(
+            listeners,
+            groups,
+            attributes=self.templates.balancer_attributes(),
+            ports={first.arn: self.port},
+            speed=self.clock.speed,
+            say=self.say,
+        )
+        self._closing.callback(self.balancer.close)
+        self.meter = Meter(self.balancer)
+        self._note_departures()
+        with self.lock:
+            for group in self.declared.make_groups():
+                self.state.add_group(group)
+            for service in self.declared.services:
+                self._declare(service)
+
+    def _note_departures(self) -> None:
+        """Take the alarms, and say of them and of the images what is not as on AWS."""
+        self.meter.alarms, left = alarms_of(self.templates.of_type("AWS::CloudWatch::Alarm"))
+        found = [f"the alarm {name} is not played: {why}" for name, why in left.items()]
+        found += self.templates.agents_left_out()
+        self.departures |= dict.fromkeys([*found, *departures(self.graph, self.name)])
+
+    def apply(self, graph: Graph) -> None:
+        """Roll out another assembly by the deployment settings of its own templates.
+
+        Its images are there. What cannot be read raises before anything has changed.
+        """
+        with self.lock:
+            stacks = copy.deepcopy(self.stacks)
+            stacks.update(graph)
+            declared = environment.read(graph, self.name, known=stacks.known)
+            found = Declared(graph, stacks)
+            listeners, groups = found.listeners(), found.target_groups()
+            before = {one.definition.name: one for one in self.declared.services}
+            self.stacks, self.graph, self.templates, self.declared = stacks, graph, found, declared
+            self._update_groups()
+            self._update_balancer(listeners, groups)
+            self._note_departures()
+            for service in declared.services:
+                self._declare(service, before.pop(service.definition.name, None))
+            for name in before:
+                if name in self.state.services and self.state.services[name].is_active:
+                    self.delete_service(name)
+
+    def close(self) -> None:
+        """Stop and remove every container, network and process of it, whatever of them fails."""
+        self._closing.close()
+
+    def _declare(self, declared: DeclaredService, before: DeclaredService | None = None) -> None:
+        properties = self.templates.properties(declared.resource)
+        self.register(
+            self.templates.properties(declared.task_definition),
+            arn=self.stacks.physical(declared.task_definition),
+        )
+        name = declared.definition.name
+        now = self.clock.now()
+        service = self.state.services.get(name)
+        desired = declared.desired
+        if service is not None and service.is_active:
+            # What scaled the service since is kept, within its bounds.
+            desired = max(service.desired, declared.minimum or 0)
+            desired = min(desired, declared.maximum or desired)
+        record = self.services.get(name)
+        if record is None or record.deleted is not None:
+            record = ServiceRecord(
+                self.stacks.physical(declared.resource), name, properties, self.clock.wall(now)
+            )
+            self.services[name] = record
+        record.properties = properties
+        record.tags = tags_of(properties)
+        self._declare_scaling(declared, before)
+        target = declared.target and self.templates.properties(declared.target)
+        self.departures |= dict.fromkeys(left_out(name, properties, target or {}))
+        self.deploy(declared.definition, desired)
+
+    def _declare_scaling(self, declared: DeclaredService, before: DeclaredService | None) -> None:
+        """Take the template's scaling where that is new; else what was registered stays."""
+        name = declared.definition.name
+        bounds = (declared.minimum, declared.maximum, declared.policies)
+        if before is not None and bounds == (before.minimum, before.maximum, before.policies):
+            return
+        if declared.minimum is None or declared.maximum is None:
+            self.scalers.pop(name, None)
+            return
+        scaler = self.scalers.setdefault(name, Scaler(name, declared.minimum, declared.maximum, ()))
+        scaler.minimum, scaler.maximum = declared.minimum, declared.maximum
+        scaler.policies = declared.policies
+
+    def register(self, properties: Mapping[str, Value], *, arn: str = "") -> Definition:
+        """Register a task definition; the same properties give the same revision."""
+        family = str(properties.get("Family") or arn.rpartition("/")[2].partition(":")[0])
+        arn = arn or self.stacks.register(family, properties)
+        if arn not in self.definitions:
+            self.definitions[arn] = Definition(
+                arn=arn,
+                family=family,
+                revision=int(arn.rpartition(":")[2]),
+                properties=properties,
+                task=environment.task_definition(properties, arn),
+                registered_at=self.clock.wall(self.clock.now()),
+                tags=tags_of(properties),
+            )
+        return self.definitions[arn]
+
+    def _update_groups(self) -> None:
+        for new in self.declared.make_groups():
+            group = self.state.groups.get(new.name)
+            if group is None:
+                self.state.add_group(new)
+                continue
+            group.minimum, group.maximum, group.kinds = new.minimum, new.maximum, new.kinds
+            group.scaling, group.drains, group.protects = new.scaling, new.drains, new.protects
+            group.desired = min(max(group.desired, new.minimum), new.maximum)
+            if new.template != group.template:
+                group.template = new.template
+                self.refresh(group.name)
+
+    def _update_balancer(self, listeners: list[Listener], groups: list[TargetGroup]) -> None:
+        """Take new target groups, then the rules that name them, then let go of old groups."""
+        for group in groups:
+            self.balancer.add_target_group(group)
+        attributes = self.templates.balancer_attributes()
+        if (listeners, attributes) != self._balanced_by:
+            self.balancer.configure(self._with_live_weights(listeners), attributes)
+            self._balanced_by = (listeners, attributes)
+        self._groups = {group.arn for group in groups}
+
+    def _with_live_weights(self, listeners: Sequence[Listener]) -> list[Listener]:
+        """Leave each rule that the templates leave as it was with the weights of a deployment."""
+        before = {one.arn: one for listener in self._balanced_by[0] for one in listener.rules}
+        live = {one.arn: one for listener in self.balancer.listeners for one in listener.rules}
+        return [
+            replace(
+                listener,
+                rules=[
+                    live[one.arn] if one == before.get(one.arn) else one for one in listener.rules
+                ],
+            )
+            for listener in listeners
+        ]
+
+    def _let_go(self) -> None:
+        """Remove target groups that the templates have no more, after their last target."""
+        used = {record.target[0] for record in self.tasks.values() if record.target is not None}
+        for arn in self.balancer.target_groups - self._groups - used:
+            self.balancer.remove_target_group(arn)
+
+    # What an operator, or the API, does.
+
+    def refresh(self, group_name: str, *, every: bool = False) -> str:
+        """Begin an instance refresh; give its id."""
+        group = self.state.groups[group_name]
+        named = [one.id for one in self.state.instances.values() if one.group == group_name]
+        group.refresh = Refresh(
+            str(uuid.uuid4()),
+            group.template,
+            self.clock.now(),
+            every=frozenset(named) if every else frozenset(),
+        )
+        self.say(f"{group_name}: an instance refresh begins.")
+        return group.refresh.id
+
+    def delete_service(self, name: str) -> None:
+        """Delete a service: its tasks are stopped."""
+        self.state.remove(name)
+        self.services[name].deleted = self.state.services[name]
+
+    def roll_out(self, name: str, definition: Definition, *, force: bool = False) -> None:
+        """Give a service another task definition."""
+        service = self.state.services[name]
+        new = replace(service.definition, task_definition=definition.task)
+        self.state.deploy(new, service.desired, self.clock.now(), force=force)
+        self.note_deployments(name)
+
+    def deploy(self, definition: ServiceDefinition, desired: int, *, force: bool = False) -> None:
+        """Declare a service whose record is in `services` to the scheduler, anew or changed."""
+        service = self.state.deploy(definition, desired, self.clock.now(), force=force)
+        self.note_deployments(definition.name)
+        deployments.redeclared(self.services[definition.name], service)
+
+    def run(
+        self,
+        task: Task,
+        instance: Instance | None,
+        *,
+        overrides: Mapping[str, Value],
+        tags: dict[str, str],
+        started_by: str,
+    ) -> TaskRecord:
+        """Start a task of no service, or let it wait for its provider."""
+        self.state.run(task, instance)
+        record = self._decisions.note(task)
+        record.overrides, record.tags, record.started_by = overrides, tags, started_by
+        if instance is not None:
+            self._decisions.start(task)
+        return record
+
+    def act(self, action: Action) -> None:
+        """Do what an operator decided, as if a control loop had."""
+        self.state.apply(action, self.clock.now())
+        self._decisions.carry_out(action)
+
+    def lose(self, instance_id: str, why: str) -> int:
+        """Take an instance away without warning; give how many requests were under way on it.
+
+        Its containers are killed at once. The balancer is told in the same moment: on AWS it goes
+        on sending requests there until its health checks fail, or ECS has noticed.
+        """
+        instance = self.state.instances[instance_id]
+        instance.loss = why
+        lost = [self.tasks[one] for one in instance.tasks if one in self.tasks]
+        targets = [one.target for one in lost if one.target is not None and one.is_registered]
+        for record in lost:
+            record.is_registered = False
+        for target in targets:
+            self.balancer.deregister(*target)
+        self.balancer.poll(self.clock.real())
+        counted = self.balancer.counters().targets
+        under_way = sum(counted[one].in_flight for one in targets if one in counted)
+        self._decisions.pull_the_plug(instance_id)
+        self.state.lost(instance_id, self.clock.now())
+        return under_way
+
+    def end_task(self, task_id: str, code: str, reason: str) -> None:
+        """Note that a task has ended by itself, or never started."""
+        now = self.clock.now()
+        record = self.tasks.get(task_id)
+        if record is not None and not record.has_ended:
+            record.stopped_at = self.clock.wall(now)
+            if self.files:
+                self.files.remove(record)
+        if task_id in self.state.tasks:
+            self.state.stopped_itself(task_id, now, code=code, reason=reason)
+
+    # One moment.
+
+    def tick(self) -> list[Action]:
+        """Take in what happened, decide, and set about what was decided."""
+        with self.lock:
+            now = self.clock.now()
+            while not self.agent.observations.empty():
+                self._observations.take(self.agent.observations.get())
+            self._observations.see_hosts(now)
+            self.balancer.poll(self.clock.real())
+            self._observations.see_targets(now)
+            if self.meter.is_due(now):
+                self._measure(now)
+            done = control.step(self.state, now)
+            for action in done:
+                self._decisions.carry_out(action)
+            for name in self.state.services:
+                self.note_deployments(name)
+            self._let_go()
+            self._forget()
+            return done
+
+    def _forget(self) -> None:
+        """Forget tasks that ended long ago; the API has long forgotten them too."""
+        if len(self.tasks) > TASKS_KEPT:
+            known = self.state.tasks.keys() | {task.id for task in self.state.stopped}
+            self.tasks = {one: self.tasks[one] for one in self.tasks if one in known}
+
+    def _measure(self, now: float) -> None:
+        """Look at the alarms and the scaling policies, once in each of AWS's minutes."""
+        self.meter.measure(now)
+        self.state.alarms = self.meter.ringing()
+        self.scaling.look(self.tasks)
+        for action in self.scaling.decide(self.state.services, self.meter, now):
+            self.state.apply(action, now)
+            self._decisions.carry_out(action)
+
+    def outcome(self, since: float) -> str:
+        """Say how what was begun has ended: steady, rolled-back, failed, or not yet (empty).
+
+        `since` is when it was begun, in AWS's time: what was rolled back before it does not count.
+        """
+        with self.lock:
+            services = [one for one in self.state.services.values() if one.is_active]
+            if any(one.primary.rollout == "FAILED" for one in services):
+                return "failed"
+            steady = all(
+                one.is_steady and one.primary.rollout == "COMPLETED" and len(one.deployments) == 1
+                for one in services
+            )
+            refreshing = any(
+                one.refresh is not None and one.refresh.status == "InProgress"
+                for one in self.state.groups.values()
+            )
+            if not steady or refreshing:
+                return ""
+            newest = [self.services[one.name].deployments[-1] for one in services]
+            back = any(
+                one.status.startswith("ROLLBACK") and one.started_at >= self.clock.wall(since)
+                for one in newest
+            )
+            return "rolled-back" if back else "steady"
+
+    # Names.
+
+    @property
+    def cluster_name(self) -> str:
+        """The name of the environment's cluster."""
+        for one in self.stacks.of_type("AWS::ECS::Cluster"):
+            return self.stacks.physical(one)
+        return "default"
+
+    def arn(self, path: str) -> str:
+        """Make an ARN of ECS."""
+        return self.stacks.arn("ecs", path)
+
+    def zones(self) -> set[str]:
+        """Name the zones in which the environment's groups boot their instances."""
+        return {zone for group in self.state.groups.values() for zone in group.zones}
+
+    def note_activity(self, group: str, what: str) -> None:
+        """Keep what a group did, for DescribeScalingActivities."""
+        self.activities.append((self.clock.wall(self.clock.now()), group, what))
+
+    def note_deployments(self, name: str) -> None:
+        """Bring the record of a service's deployments up to what the scheduler has."""
+        record, service = self.services.get(name), self.state.services.get(name)
+        if record is not None and service is not None:
+            deployments.note(
+                record, service, clock=self.clock, cluster=self.cluster_name, arn=self.arn
+            )
+
+
+def _nobody(*_: object) -> None:
+    """Hear, and do nothing."""
+
+
+def tags_of(properties: Mapping[str, Value]) -> dict[str, str]:
+    """Read a resource's tags."""
+    return {str(one["Key"]): str(one["Value"]) for one in properties.get("Tags") or []}
+
+
+def _ids() -> Iterator[str]:
+    while True:
+        yield uuid.uuid4().hex

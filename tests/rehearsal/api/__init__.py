@@ -1,0 +1,1 @@
+"""Promises of the AWS API that a rehearsal serves."""

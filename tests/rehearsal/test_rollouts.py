@@ -1,0 +1,177 @@
+"""No request fails while tasks come and go in ECS's order; in the other order some do.
+
+200 requests a second, each tried once on a connection of its own, on a balancer that tries no
+target twice.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from rehearsal.engines import Engine
+from tests.conftest import cdk, copy_project, once
+from tests.rehearsal.load import Load
+from tests.rehearsal.playing import DOCKER, PER_SECOND, SPEED, Played, until
+
+pytestmark = pytest.mark.engine
+
+# The numbers are told with: pytest --log-cli-level=INFO
+LOG = logging.getLogger(__name__)
+REQUESTS = 10_000
+# The drain outlives a deregistration that comes late by as much, and at AWS's own speed a health
+# check does not take a target away within it. Where health checks are sped up they would, so here
+# the drain is sped up too.
+DRAIN_SECONDS = 10 / SPEED
+
+
+@pytest.fixture(scope="session")
+def versions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two assemblies, whose images differ: the second page says so."""
+
+    def synthesize(directory: Path) -> None:
+        project = copy_project(directory)
+        settings = project / "cdk.json"
+        values = json.loads(settings.read_text(encoding="utf-8"))
+        web = values["context"]["environments"]["sandbox"]["services"]["web"]
+        web["task"]["drain_seconds"] = max(1, round(DRAIN_SECONDS))
+        settings.write_text(json.dumps(values), encoding="utf-8")
+        page = project / "service" / "web" / "web" / "page.html"
+        for name in ("first", "second"):
+            done = cdk("synth", "--quiet", "--output", name, cwd=project)
+            assert done.returncode == 0, done.stderr
+            page.write_text(page.read_text(encoding="utf-8").replace("<h1>", "<h1>New: "), "utf-8")
+
+    folder = once(tmp_path_factory, "versions", synthesize)
+    return folder / "first", folder / "second"
+
+
+@pytest.fixture(scope="module")
+def played(
+    engine: Engine, versions: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Played]:
+    """The sandbox, steady."""
+    found = Played(tmp_path_factory.mktemp("state"), versions[0], engine.name)
+    done = found.up()
+    assert done.returncode == 0, done.stderr + found.log()
+    found.suspend_scaling()
+    yield found
+    found.down()
+
+
+@pytest.fixture
+def steady(played: Played) -> Played:
+    """The same, with two tasks on two instances again."""
+    if played.described()["desiredCount"] != 2:
+        played.scale(2)
+    played.settle()
+    return played
+
+
+def under_load(played: Played, change: Callable[[], None]) -> Load:
+    """Let something happen under a load of as many requests as a claim needs."""
+    with played.load() as load:
+        time.sleep(1)
+        change()
+        until(lambda: load.asked >= REQUESTS, seconds=2 * REQUESTS / PER_SECOND)
+    LOG.info("%s failed of %s", len(load.failures), load.asked)
+    return load
+
+
+def test_a_rollout_fails_no_request(steady: Played, versions: tuple[Path, Path]) -> None:
+    before = {task["taskArn"] for task in steady.tasks()}
+
+    def roll_out() -> None:
+        done = steady.run("deploy", "sandbox", f"--assembly={versions[1]}")
+        assert done.returncode == 0, done.stderr
+
+    load = under_load(steady, roll_out)
+    assert load.failures == []
+    assert len(load.answering(since=0)) == 4
+    assert not before & {task["taskArn"] for task in steady.tasks()}
+
+
+@DOCKER
+def test_the_same_rollout_in_the_other_order_does(
+    steady: Played, versions: tuple[Path, Path]
+) -> None:
+    steady.fail("draining")
+    try:
+        with steady.load() as load:
+            time.sleep(1)
+            done = steady.run("deploy", "sandbox", f"--assembly={versions[0]}")
+            assert done.returncode == 0, done.stderr
+            time.sleep(2)
+    finally:
+        steady.restore()
+    LOG.info("%s failed of %s", len(load.failures), load.asked)
+    assert len(load.failures) > 0
+
+
+@DOCKER
+def test_scaling_out_and_in_fails_no_request(steady: Played) -> None:
+    def scale() -> None:
+        for count in (6, 2):
+            steady.scale(count)
+            steady.settle()
+            assert len(steady.tasks()) == count
+
+    load = under_load(steady, scale)
+    assert load.failures == []
+    assert len(load.answering(since=0)) == 6
+
+
+@DOCKER
+def test_draining_an_instance_fails_no_request(steady: Played) -> None:
+    instance = steady.instances()[0]["containerInstanceArn"]
+    ecs = steady.client("ecs")
+
+    def drain() -> None:
+        ecs.update_container_instances_state(
+            cluster=steady.cluster, containerInstances=[instance], status="DRAINING"
+        )
+        until(lambda: not on(steady, instance), seconds=120)
+        steady.settle()
+
+    try:
+        load = under_load(steady, drain)
+    finally:
+        ecs.update_container_instances_state(
+            cluster=steady.cluster, containerInstances=[instance], status="ACTIVE"
+        )
+    assert load.failures == []
+
+
+@DOCKER
+def test_an_instance_refresh_of_every_host_fails_no_request(steady: Played) -> None:
+    before = {one["ec2InstanceId"] for one in steady.instances()}
+    autoscaling = steady.client("autoscaling")
+    (group,) = autoscaling.describe_auto_scaling_groups()["AutoScalingGroups"]
+
+    def refresh() -> None:
+        name = group["AutoScalingGroupName"]
+        started = autoscaling.start_instance_refresh(AutoScalingGroupName=name)
+
+        def is_over() -> bool:
+            (found,) = autoscaling.describe_instance_refreshes(
+                AutoScalingGroupName=name, InstanceRefreshIds=[started["InstanceRefreshId"]]
+            )["InstanceRefreshes"]
+            return bool(found["Status"] == "Successful")
+
+        until(is_over, seconds=240)
+
+    load = under_load(steady, refresh)
+    assert load.failures == []
+    after = {one["ec2InstanceId"] for one in steady.instances()}
+    assert len(after) == len(before)
+    assert not before & after
+
+
+def on(played: Played, instance: str) -> list[str]:
+    """Name the running tasks on an instance."""
+    return [task["taskArn"] for task in played.tasks() if task["containerInstanceArn"] == instance]
