@@ -4,6 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 ENV ?= sandbox
 NAME ?=
+ARGS ?=
 LOCK := .venv/bin/uv pip compile --quiet --universal --generate-hashes --custom-compile-command "make lock"
 # Python without its bytecode takes 5 s more to read aws_cdk, each time.
 unexport PYTHONDONTWRITEBYTECODE
@@ -35,6 +36,18 @@ setup: .venv/ready ## Install what requirements.txt and package-lock.json pin, w
 
 synth: setup ## Write the templates of both environments to cdk.out
 	npx cdk synth --quiet
+
+# Written again only when something that it is made of has changed, folders for what went included.
+SOURCES := $(wildcard app.py settings.py cdk.json cdk.local.json package-lock.json) \
+	$(shell find stacks service -not -path '*/__pycache__*')
+cdk.out/manifest.json: $(SOURCES) .venv/ready
+	npx cdk synth --quiet
+
+local: cdk.out/manifest.json ## Play ENV=sandbox on this machine, with real containers and no AWS account
+	python -m rehearsal up $(ENV) $(ARGS)
+
+down: setup ## End what make local began, and remove everything of it
+	python -m rehearsal down $(ENV)
 
 test: setup .venv-checkov/ready ## Run the tests; those with containers skip where no engine runs
 	pytest
@@ -74,4 +87,4 @@ lock: setup ## Write every requirements.txt anew from the direct dependencies be
 	$(LOCK) --python-version 3.11 requirements-checkov.in --output-file requirements-checkov.txt
 	for folder in service/*/; do $(LOCK) --python-version 3.13 $$folder/requirements.in --output-file $$folder/requirements.txt || exit 1; done
 
-.PHONY: help setup synth test check format snapshots image bench audit deploy destroy lock
+.PHONY: help setup synth local down test check format snapshots image bench audit deploy destroy lock
