@@ -10,6 +10,7 @@ from rehearsal.agent import TaskToRun
 from rehearsal.balancer import Target
 from rehearsal.hosts import address, free_port
 from rehearsal.records import ContainerRecord, Host, TaskRecord
+from rehearsal.service_connect import host_options
 from scheduler import actions
 from scheduler.actions import Action
 from scheduler.model import Task
@@ -95,11 +96,13 @@ class Decisions:
                 )
         files = world.files if world.agent.settings.container_metadata else None
         arn = world.arn(f"container-instance/{world.cluster_name}/{instance.id}")
-        options = {
-            name: files.begin(record, name, cluster=world.cluster_name, instance=arn)
-            for name in record.containers
-            if files
-        }
+        # Only what is offered now: a task never learns of an endpoint that comes after it.
+        namespace = world.namespace(task.service or "")
+        names = host_options(host.network, world.offered(namespace)) if namespace else []
+        options = {name: list(names) for name in record.containers}
+        if files:
+            for name, words in options.items():
+                words += files.begin(record, name, cluster=world.cluster_name, instance=arn)
         world.agent.start(
             TaskToRun(
                 id=task.id,
@@ -260,6 +263,7 @@ class Decisions:
         if rule:
             # Weights are integers, per cents have tenths.
             part = round(action.percent * 10)
+            self._world.modified.pop(rule, None)
             self._world.balancer.set_weights(rule, {new: part, old: 1000 - part})
 
     def _production_rule(self, service: str, deployment: str) -> str:

@@ -12,7 +12,6 @@ from templates import Graph, Resource, Value
 ELB = "AWS::ElasticLoadBalancingV2::"
 # What a service may declare and nobody plays.
 UNPLAYED = (
-    "ServiceConnectConfiguration",
     "ServiceRegistries",
     "VolumeConfigurations",
     "VpcLatticeConfigurations",
@@ -72,6 +71,12 @@ class Declared:
             for arn, properties in self.of_type(f"{ELB}TargetGroup")
         ]
 
+    def default_namespace(self) -> str:
+        """Name the namespace of Service Connect that the cluster's services use by default."""
+        for _, properties in self.of_type("AWS::ECS::Cluster"):
+            return str((properties.get("ServiceConnectDefaults") or {}).get("Namespace") or "")
+        return ""
+
     def balancer_attributes(self) -> dict[str, str]:
         """Read the balancer's attributes."""
         return {
@@ -98,6 +103,17 @@ def left_out(
 ) -> list[str]:
     """Name what of a service's and its scalable target's properties is not played."""
     found = [f"{name} is not played" for name in UNPLAYED if properties.get(name)]
+    connect = properties.get("ServiceConnectConfiguration") or {}
+    found += [
+        f"{name} of Service Connect is not played"
+        for name in ("LogConfiguration", "AccessLogConfiguration")
+        if connect.get(name)
+    ]
+    found += [
+        f"{name} of Service Connect is not played"
+        for name in ("IngressPortOverride", "Tls")
+        if any(one.get(name) for one in connect.get("Services") or [])
+    ]
     if properties.get("SchedulingStrategy") == "DAEMON":
         found.append("a daemon's scheduling is not played: it is kept at its desired count")
     if len(properties.get("LoadBalancers") or []) > 1:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from rehearsal.records import Clock, DeploymentRecord, ServiceRecord
 from scheduler.actions import Complete, Fail
 from scheduler.model import Deployment, Service
+from templates import Value
 
+# What of a service's own configuration begins a deployment when it is changed. Source, read
+# 2026-11-24: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service_definition_parameters.html
+BEGINNING = ("LoadBalancers", "NetworkConfiguration", "ServiceConnectConfiguration")
 MakeArn = Callable[[str], str]
+
+
+def begins(before: Mapping[str, Value], after: Mapping[str, Value]) -> bool:
+    """Say whether another configuration of a service begins a deployment by itself."""
+    return any(before.get(name) != after.get(name) for name in BEGINNING)
 
 
 def note(

@@ -24,12 +24,13 @@ from rehearsal.metadata_files import MetadataFiles
 from rehearsal.meter import Meter, alarms_of
 from rehearsal.observations import Observations
 from rehearsal.records import Clock, Definition, Host, ServiceRecord, TaskRecord
+from rehearsal.service_connect import Endpoint, ServiceConnect, endpoints, namespace_of
 from rehearsal.service_scaling import ServiceScaling
 from rehearsal.stacks import Stacks
 from scheduler import control, environment
 from scheduler.actions import Action
 from scheduler.environment import DeclaredService
-from scheduler.model import Instance, Refresh, ServiceDefinition, Task
+from scheduler.model import Bucket, Deployment, Instance, Refresh, ServiceDefinition, Task
 from scheduler.scaling import Scaler
 from scheduler.state import State
 from templates import Graph, Value
@@ -91,6 +92,8 @@ class World:
         self.unchecked: set[str] = set()
         # Groups for which EC2 has no instance, on purpose, and until when one that failed waits.
         self.exhausted: set[str] = set()
+        # By rule: the actions that ModifyRule gave it.
+        self.modified: dict[str, Sequence[Mapping[str, Value]]] = {}
         self.not_before: dict[str, float] = {}
         self._balanced_by: tuple[list[Listener], dict[str, str]] = ([], {})
         self._decisions, self._observations = Decisions(self), Observations(self)
@@ -111,6 +114,9 @@ class World:
         self.on_network: Callable[[Host], None] = _nobody
         self.on_removed: Callable[[Host], None] = _nobody
         self.on_started: Callable[[TaskRecord, str], None] = _nobody
+        self._connect = ServiceConnect()
+        self._closing.callback(self._connect.close)
+        self._unoffered: list[str] = []
         self.scaling = ServiceScaling(engine, self.machines.do)
         self.scalers = self.scaling.scalers
         self.balancer: Balancer
@@ -123,6 +129,7 @@ class World:
         """Open the balancer, and declare everything to the scheduler; the images are there."""
         self.stacks.update(self.graph)
         self.declared = environment.read(self.graph, self.name, known=self.stacks.known)
+        _check_endpoints(self.declared, self.templates)
         self.agent = Agent(
             self.engine,
             self.templates.agent(),
@@ -172,6 +179,7 @@ class World:
             declared = environment.read(graph, self.name, known=stacks.known)
             found = Declared(graph, stacks)
             listeners, groups = found.listeners(), found.target_groups()
+            _check_endpoints(declared, found)
             before = {one.definition.name: one for one in self.declared.services}
             self.stacks, self.graph, self.templates, self.declared = stacks, graph, found, declared
             self._update_groups()
@@ -207,12 +215,13 @@ class World:
                 self.stacks.physical(declared.resource), name, properties, self.clock.wall(now)
             )
             self.services[name] = record
+        force = deployments.begins(record.properties, properties)
         record.properties = properties
         record.tags = tags_of(properties)
         self._declare_scaling(declared, before)
         target = declared.target and self.templates.properties(declared.target)
         self.departures |= dict.fromkeys(left_out(name, properties, target or {}))
-        self.deploy(declared.definition, desired)
+        self.deploy(declared.definition, desired, force=force)
 
     def _declare_scaling(self, declared: DeclaredService, before: DeclaredService | None) -> None:
         """Take the template's scaling where that is new; else what was registered stays."""
@@ -262,7 +271,13 @@ class World:
             self.balancer.add_target_group(group)
         attributes = self.templates.balancer_attributes()
         if (listeners, attributes) != self._balanced_by:
-            self.balancer.configure(self._with_live_weights(listeners), attributes)
+            live = self._with_live_weights(listeners)
+            declared = {one.arn: one for listener in listeners for one in listener.rules}
+            self.balancer.configure(live, attributes)
+            kept = {
+                one.arn for listener in live for one in listener.rules if one != declared[one.arn]
+            }
+            self.modified = {arn: self.modified[arn] for arn in self.modified if arn in kept}
             self._balanced_by = (listeners, attributes)
         self._groups = {group.arn for group in groups}
 
@@ -279,6 +294,57 @@ class World:
             )
             for listener in listeners
         ]
+
+    def offered(self, namespace: str) -> list[Endpoint]:
+        """Give what the active services offer in a namespace of Service Connect."""
+        return [one for one in self._endpoints() if one.namespace == namespace]
+
+    def namespace(self, service: str) -> str:
+        """Name the namespace that a service uses; empty where it, or such a service, uses none."""
+        record = self.services.get(service)
+        default = self.templates.default_namespace()
+        return namespace_of(record.properties, default) if record is not None else ""
+
+    def _endpoints(self) -> dict[Endpoint, dict[str, int]]:
+        """Give each endpoint with the ports of its tasks that may get requests, by task."""
+        default = self.templates.default_namespace()
+        found: dict[Endpoint, dict[str, int]] = {}
+        for name, service in self.state.services.items():
+            if not service.is_active:
+                continue
+            for deployment in service.deployments:
+                properties = self.services[name].properties_of(deployment.id)
+                definition = self.definitions[deployment.definition.task_definition.name]
+                for endpoint in endpoints(properties, definition.properties, default):
+                    known = found.setdefault(endpoint, {})
+                    known |= self._ports(deployment, endpoint)
+        return found
+
+    def _ports(self, deployment: Deployment, endpoint: Endpoint) -> dict[str, int]:
+        """Give by task the port of 127.0.0.1 where one that runs, and is not ill, listens."""
+        found = {}
+        for bucket in (Bucket.SETTLING, Bucket.HEALTHY):
+            for task in deployment.tasks[bucket].values():
+                if task.definition.has_health_check and task.health != "HEALTHY":
+                    continue
+                container = self.tasks[task.id].containers.get(endpoint.container)
+                port = container.ports.get(endpoint.container_port) if container else None
+                if port is not None:
+                    found[task.id] = port
+        return found
+
+    def _offer(self) -> None:
+        """Let the names of Service Connect lead to the tasks that may get requests."""
+        networks = [
+            host.network
+            for host in self.hosts.values()
+            if host.network is not None and host.id in self.state.instances
+        ]
+        troubles = self._connect.update(networks, self._endpoints())
+        for one in troubles:
+            if one not in self._unoffered:
+                self.say(f"Service Connect: {one}")
+        self._unoffered = troubles
 
     def _let_go(self) -> None:
         """Remove target groups that the templates have no more, after their last target."""
@@ -318,6 +384,11 @@ class World:
         service = self.state.deploy(definition, desired, self.clock.now(), force=force)
         self.note_deployments(definition.name)
         deployments.redeclared(self.services[definition.name], service)
+
+    def modify_rule(self, rule: str, actions: Sequence[Mapping[str, Value]]) -> None:
+        """Give a rule (by ARN) other actions, until the templates or a deployment change them."""
+        self.balancer.set_actions(rule, actions)
+        self.modified[rule] = actions
 
     def run(
         self,
@@ -387,6 +458,9 @@ class World:
             if self.meter.is_due(now):
                 self._measure(now)
             done = control.step(self.state, now)
+            # Before a task is stopped, nobody is sent to it any more; before one starts, there is
+            # whom it may ask.
+            self._offer()
             for action in done:
                 self._decisions.carry_out(action)
             for name in self.state.services:
@@ -464,6 +538,13 @@ class World:
             deployments.note(
                 record, service, clock=self.clock, cluster=self.cluster_name, arn=self.arn
             )
+
+
+def _check_endpoints(declared: environment.Environment, found: Declared) -> None:
+    """Raise BalancerError for what a service offers through Service Connect and does not have."""
+    for service in declared.services:
+        definition = found.properties(service.task_definition)
+        list(endpoints(found.properties(service.resource), definition, found.default_namespace()))
 
 
 def _nobody(*_: object) -> None:

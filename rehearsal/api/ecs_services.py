@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rehearsal.api import tags, wire
@@ -27,7 +27,10 @@ from rehearsal.api.errors import ApiError, invalid, not_played
 from rehearsal.api.pages import page, size_of
 from rehearsal.api.shapes import to_cloudformation
 from rehearsal.api.wire import Answer
+from rehearsal.deployments import begins
+from rehearsal.properties import BalancerError
 from rehearsal.records import Definition, ServiceRecord
+from rehearsal.service_connect import endpoints, namespace_of
 from scheduler import environment
 from scheduler.model import ZONE, Bucket, Deployment
 from templates import Value
@@ -43,7 +46,6 @@ _BESIDE = {"cluster", "service", "serviceName", "clientToken", "tags", "taskDefi
 _NOT_PLAYED = {
     "gatewayConnectors": "gateways",
     "monitoring": "metrics of a service's own resolution",
-    "serviceConnectConfiguration": "Service Connect",
     "serviceRegistries": "service discovery",
     "volumeConfigurations": "EBS volumes that are attached to tasks",
     "vpcLatticeConfigurations": "VPC Lattice",
@@ -69,16 +71,29 @@ def describe_services(account: Account, asked: Asked) -> Answer:
 def list_services(account: Account, asked: Asked) -> Answer:
     """Give ARNs, ten a page."""
     account.check_cluster(asked)
-    size = size_of(asked.get("maxResults"), default=10, high=100)
-    every = [
+    return _page(asked, (
         record.arn
         for record in account.world.services.values()
         if account.service_status(record) != "INACTIVE"
         and asked.get("launchType") in (None, _launch_type(record))
         and asked.get("schedulingStrategy", "REPLICA") == "REPLICA"
         and asked.get("resourceManagementType", "CUSTOMER") == "CUSTOMER"
-    ]
-    found, token = page(every, lambda arn: [arn], size=size, token=asked.get("nextToken"))
+    ))  # fmt: skip
+
+
+def list_services_by_namespace(account: Account, asked: Asked) -> Answer:
+    """Give the ARNs of the services that use a namespace of Service Connect, ten a page."""
+    return _page(asked, (
+        record.arn
+        for record in account.world.services.values()
+        if account.service_status(record) != "INACTIVE"
+        and account.world.namespace(record.name) == asked["namespace"]
+    ))  # fmt: skip
+
+
+def _page(asked: Asked, every: Iterable[str]) -> Answer:
+    size = size_of(asked.get("maxResults"), default=10, high=100)
+    found, token = page(list(every), lambda arn: [arn], size=size, token=asked.get("nextToken"))
     return {"serviceArns": found, "nextToken": token}
 
 
@@ -108,12 +123,8 @@ def update_service(account: Account, asked: Asked) -> Answer:
         properties.pop("LaunchType", None)
     desired = asked.get("desiredCount", service.desired)
     _check(account, asked, definition, properties, desired)
-    moved = any(
-        name in changed and changed[name] != record.properties.get(name)
-        for name in ("LoadBalancers", "NetworkConfiguration")
-    )
-    _deploy(account, record.name, definition, properties, desired,
-            force=bool(asked.get("forceNewDeployment")) or moved)  # fmt: skip
+    force = bool(asked.get("forceNewDeployment")) or begins(record.properties, properties)
+    _deploy(account, record.name, definition, properties, desired, force=force)
     return {"service": describe(account, record, with_tags=True)}
 
 
@@ -303,6 +314,7 @@ def _check(
     check_placement(asked.get("placementStrategy") or (), asked.get("placementConstraints") or ())
     _check_configuration(asked.get("deploymentConfiguration") or {})
     _check_balancing(account, definition, properties)
+    _check_connect(account, definition, properties)
     if (properties.get("HealthCheckGracePeriodSeconds") or 0) < 0:
         raise invalid("healthCheckGracePeriodSeconds must not be negative.")
     if properties.get("HealthCheckGracePeriodSeconds") and not properties.get("LoadBalancers"):
@@ -360,6 +372,20 @@ def _check_balancing(
             )
 
 
+def _check_connect(
+    account: Account, definition: Definition, properties: Mapping[str, Value]
+) -> None:
+    """Raise ApiError unless there are the namespace and the ports."""
+    default = account.world.templates.default_namespace()
+    asked = properties.get("ServiceConnectConfiguration") or {}
+    if asked.get("Enabled") and not namespace_of(properties, default):
+        raise invalid("Service Connect needs a namespace, of its own or the cluster's default.")
+    try:
+        list(endpoints(properties, definition.properties, default))
+    except BalancerError as error:
+        raise invalid(str(error)) from error
+
+
 def _deploy(
     account: Account,
     name: str,
@@ -375,12 +401,9 @@ def _deploy(
 
 
 def _deployment(account: Account, record: ServiceRecord, one: Deployment) -> dict[str, Any]:
-    properties = record.properties
-    found = {
-        name: account.read("ecs", "Service", properties).get(name)
-        for name in ("capacityProviderStrategy", "networkConfiguration")
-    }
+    found = account.read("ecs", "Deployment", record.properties_of(one.id))
     return {
+        **found,
         "id": one.id,
         "status": "PRIMARY" if one.is_primary else "ACTIVE",
         "taskDefinition": one.definition.task_definition.name,
@@ -393,7 +416,6 @@ def _deployment(account: Account, record: ServiceRecord, one: Deployment) -> dic
         "launchType": _launch_type(record),
         "rolloutState": one.rollout,
         "rolloutStateReason": one.reason or f"ECS deployment {one.id} in progress.",
-        **found,
     }
 
 
@@ -424,5 +446,6 @@ OPERATIONS: Mapping[str, Operation] = {
     "DeleteService": delete_service,
     "DescribeServices": describe_services,
     "ListServices": list_services,
+    "ListServicesByNamespace": list_services_by_namespace,
     "UpdateService": update_service,
 }

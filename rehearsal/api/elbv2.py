@@ -7,9 +7,10 @@ from typing import Any
 
 from rehearsal.api import tags
 from rehearsal.api.account import Account, Asked, Operation
-from rehearsal.api.errors import ApiError
+from rehearsal.api.errors import ApiError, validation
 from rehearsal.api.pages import page
 from rehearsal.api.wire import Answer
+from rehearsal.properties import BalancerError
 from rehearsal.target_groups import NOT_REGISTERED, TIMED_OUT, TargetHealth
 from rehearsal.world import tags_of
 from templates import Value
@@ -330,10 +331,26 @@ def _forwards(actions: Sequence[Mapping[str, Value]], group: str) -> bool:
     )
 
 
+def modify_rule(account: Account, asked: Asked) -> Answer:
+    """Give a rule other actions; its conditions are the templates'."""
+    arn = asked["RuleArn"]
+    properties = _need(account, "ListenerRule", arn)
+    if asked.get("Conditions"):
+        raise validation("The rehearsal changes a rule's actions only; deploy another template.")
+    if asked.get("Actions"):
+        try:
+            account.world.modify_rule(arn, asked["Actions"])
+        except BalancerError as error:
+            raise ApiError("InvalidLoadBalancerAction", str(error)) from error
+    return {"Rules": [_rule(account, arn, properties)]}
+
+
 def _rule(account: Account, arn: str, properties: Mapping[str, Value]) -> dict[str, Any]:
     found = account.read("elbv2", "Rule", properties)
     weights = _weights(account, arn)
-    if weights:
+    if arn in account.world.modified:
+        found["Actions"] = list(account.world.modified[arn])
+    elif weights:
         found["Actions"] = [
             {
                 "Type": "forward",
@@ -384,4 +401,5 @@ OPERATIONS: Mapping[str, Operation] = {
     "DescribeTargetGroupAttributes": describe_target_group_attributes,
     "DescribeTargetGroups": describe_target_groups,
     "DescribeTargetHealth": describe_target_health,
+    "ModifyRule": modify_rule,
 }

@@ -87,7 +87,6 @@ _PARTS = {
     "CapacityProvider": "capacity providers beside the template's; deploy another template",
     "Cluster": "changes of the cluster; deploy another template",
     "ContinueServiceDeployment": "lifecycle hooks of deployments",
-    "ListServicesByNamespace": "Service Connect",
 }
 
 

@@ -257,8 +257,11 @@ class ActingBalancer:
     def counters(self) -> Any:  # noqa: ANN401 - Counters
         return SimpleNamespace(groups={}, targets={})
 
+    def set_actions(self, rule: str, actions: Sequence[Mapping[str, Value]]) -> None:
+        self.listeners = [with_actions(one, rule, actions) for one in self.listeners]
+
     def set_weights(self, rule: str, weights: Mapping[str, int]) -> None:
-        self.listeners = [with_actions(one, rule, weighted(weights)) for one in self.listeners]
+        self.set_actions(rule, weighted(weights))
 
     def add_target_group(self, group: TargetGroup) -> None:
         self.groups[group.arn] = group

@@ -442,8 +442,13 @@ def test_in_awsvpc_the_containers_of_a_task_share_a_loopback(contained: Rehearse
     assert contained.see("started").ports == {}
     port = contained.see("started", "side").ports["8080/tcp"]
     contained.wait_for_line("shared")
-    with socket.create_connection(("127.0.0.1", port), 5) as connection:
-        assert connection.recv(7) == b"outside"
+
+    def answer() -> bytes:
+        # The engine accepts before the container listens, and then closes.
+        with socket.create_connection(("127.0.0.1", port), 5) as connection:
+            return connection.recv(7)
+
+    until(lambda: answer() == b"outside", seconds=10)
 
 
 def test_variables_and_secrets_reach_their_container_and_no_argument(

@@ -74,6 +74,8 @@ def test_an_interrupted_beginning_removes_what_it_began(played: Played, runtime:
     process = subprocess.Popen(
         played.command("up", "sandbox", *played.options),
         cwd=PROJECT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        # A shell that began the tests in the background has them, and theirs, ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     assert process.stderr is not None
     for line in process.stderr:

@@ -253,7 +253,7 @@ def any_cluster(chance: Random) -> list[Instance]:
     return found
 
 
-@settings(deadline=None, derandomize=True, database=None, max_examples=500)
+@settings(max_examples=500)
 @given(st.randoms(use_true_random=True))
 def test_each_choice_is_the_documented_one_and_none_is_missed(chance: Random) -> None:
     cluster, request, count = any_cluster(chance), any_request(chance), chance.randint(1, 8)
@@ -264,7 +264,7 @@ def test_each_choice_is_the_documented_one_and_none_is_missed(chance: Random) ->
     assert len(placed) == count or not any(fits(request, one) for one in cluster)
 
 
-@settings(deadline=None, derandomize=True, database=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.randoms(use_true_random=True))
 def test_every_instance_that_is_not_refused_can_take_the_task(chance: Random) -> None:
     cluster, request = any_cluster(chance), any_request(chance)

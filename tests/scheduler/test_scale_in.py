@@ -130,7 +130,7 @@ STRATEGIES = [
 ]
 
 
-@settings(deadline=None, derandomize=True, database=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.randoms(use_true_random=True))
 def test_each_choice_is_the_documented_one(chance: Random) -> None:
     where = [chance.choice(["a1", "a2", "b1", "b2", "c1"]) for _ in range(chance.randint(1, 12))]

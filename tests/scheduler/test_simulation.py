@@ -220,10 +220,7 @@ class Generated:
                 state.set_target(task.id, "unhealthy", self.simulation.now, "Request timed out")
 
 
-generated = settings(deadline=None, derandomize=True, database=None)
-
-
-@settings(generated, max_examples=30)
+@settings(max_examples=30)
 @given(st.randoms(use_true_random=True))
 def test_limits_and_bounds_hold_and_all_comes_to_rest_or_says_why_not(chance: Random) -> None:
     # Watched asserts of every moment: no instance over its limits, no service over its maximum, no
@@ -235,7 +232,7 @@ def test_limits_and_bounds_hold_and_all_comes_to_rest_or_says_why_not(chance: Ra
         assert not one.tasks or any(one.id in line for line in told)
 
 
-@settings(generated, max_examples=30)
+@settings(max_examples=30)
 @given(st.randoms(use_true_random=True))
 def test_without_deaths_no_service_is_ever_below_its_minimum(chance: Random) -> None:
     cluster = Generated(chance, events=GENTLE).simulation
@@ -257,7 +254,7 @@ def test_without_deaths_no_service_is_ever_below_its_minimum(chance: Random) -> 
             assert service.name not in whole or healthy >= service.minimum_healthy
 
 
-@settings(generated, max_examples=10)
+@settings(max_examples=10)
 @given(st.integers(0, 2**32))
 def test_the_same_input_gives_the_same_lines_and_samples(seed: int) -> None:
     one, other = (Generated(Random(seed)).simulation for _ in range(2))
@@ -275,7 +272,7 @@ class Asked(Watched):
         assert control.step(self.state, self.now) == []
 
 
-@settings(generated, max_examples=20)
+@settings(max_examples=20)
 @given(st.randoms(use_true_random=True))
 def test_each_look_says_all_there_is_to_say(chance: Random) -> None:
     made = Generated(chance)

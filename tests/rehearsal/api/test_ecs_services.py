@@ -226,7 +226,17 @@ def test_services_come_ten_a_page_and_each_once(still: Served) -> None:
         ({"capacityProviderStrategy": [{"capacityProvider": "no"}]}, "'no' was not found"),
         ({"desiredCount": -1}, "desiredCount must be"),
         ({"deploymentController": {"type": "EXTERNAL"}}, "UnsupportedFeature.*others than ECS"),
-        ({"serviceConnectConfiguration": {"enabled": True}}, "UnsupportedFeature.*Service Connect"),
+        ({"serviceConnectConfiguration": {"enabled": True}}, "needs a namespace"),
+        (
+            {
+                "serviceConnectConfiguration": {
+                    "enabled": True,
+                    "namespace": "n",
+                    "services": [{"portName": "none"}],
+                }
+            },
+            "expected the name of a port mapping, one of .*, got 'none'",
+        ),
     ],
 )
 def test_what_cannot_be_updated_is_refused_in_words(
@@ -263,3 +273,46 @@ def test_a_service_of_another_cluster_is_named_as_such(served: Served) -> None:
     arn = served.described()["serviceArn"].replace(served.cluster, "elsewhere")
     with pytest.raises(ClientError, match="Identifier is for cluster elsewhere"):
         served.ecs.describe_services(cluster=served.cluster, services=[arn])
+
+
+def test_a_service_offers_a_name_to_those_of_its_namespace(still: Served) -> None:
+    ecs, world = still.ecs, still.world
+    still.register(
+        "offering", portMappings=[{"name": "http", "containerPort": 8080, "appProtocol": "http"}]
+    )
+    offered = {"portName": "http", "clientAliases": [{"port": 8081, "dnsName": "quotes"}]}
+    connect = {"enabled": True, "namespace": "sandbox", "services": [offered]}
+    created = ecs.create_service(
+        cluster=still.cluster, serviceName="server", taskDefinition="offering", desiredCount=1,
+        serviceConnectConfiguration=connect,
+    )["service"]  # fmt: skip
+    (deployment,) = created["deployments"]
+    assert deployment["serviceConnectConfiguration"] == connect
+    tick_until(world, lambda: steady(world))
+    (endpoint,) = world.offered("sandbox")
+    assert (endpoint.name, endpoint.port) == ("quotes", 8081)
+    ecs.create_service(
+        cluster=still.cluster, serviceName="client", taskDefinition="offering", desiredCount=1,
+        serviceConnectConfiguration={"enabled": True, "namespace": "sandbox"},
+    )  # fmt: skip
+    tick_until(world, lambda: steady(world))
+    names = {
+        str(world.tasks[one.id].group): one.options["main"]
+        for one in still.agent.running.values()
+        if "main" in one.options
+    }
+    # Who was there before an endpoint does not know it; who is of another namespace never does.
+    assert names == {
+        "service:server": ["--add-host=quotes:127.0.0.1"],
+        "service:client": ["--add-host=quotes:127.0.0.1"],
+    }
+    listed = ecs.list_services_by_namespace(namespace="sandbox")["serviceArns"]
+    assert [one.rpartition("/")[2] for one in listed] == ["client", "server"]
+    ecs.update_service(
+        cluster=still.cluster, service="client",
+        serviceConnectConfiguration={"enabled": False},
+    )  # fmt: skip
+    assert len(still.described("client")["deployments"]) == 2
+    tick_until(world, lambda: steady(world))
+    ecs.delete_service(cluster=still.cluster, service="server", force=True)
+    assert world.offered("sandbox") == []

@@ -140,9 +140,6 @@ def test_no_parameters_make_an_operation_fail(fuzzed: Fuzzed, service: str, name
 
     @settings(
         max_examples=EXAMPLES,
-        deadline=None,
-        database=None,
-        derandomize=True,
         suppress_health_check=list(HealthCheck),
     )
     @given(wanted)
@@ -156,7 +153,7 @@ def test_no_parameters_make_an_operation_fail(fuzzed: Fuzzed, service: str, name
 
 
 def test_no_bytes_make_the_endpoint_fail(fuzzed: Fuzzed) -> None:
-    @settings(max_examples=60, deadline=None, database=None, derandomize=True)
+    @settings(max_examples=60)
     @given(st.binary(max_size=200), st.sampled_from(["ecs", "autoscaling", "ec2"]))
     def ask(body: bytes, service: str) -> None:
         scope = f"testing/20261124/us-east-1/{service}/aws4_request"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from rehearsal.target_groups import FAILED, HEALTHY, INITIAL, TIMED_OUT
+from templates import Graph
 from tests.rehearsal.acting import add_instances, until
 from tests.rehearsal.api.conftest import Served
 
@@ -231,3 +233,52 @@ def test_bounds_that_are_registered_hold_and_suspended_scaling_rests(served: Ser
     assert scaling.describe_scalable_targets(**ask)["ScalableTargets"] == []
     with pytest.raises(ClientError, match="ObjectNotFoundException"):
         scaling.deregister_scalable_target(**named)
+
+
+def test_a_rule_forwards_as_it_was_modified_until_the_templates_say_otherwise(
+    still: Served, graph: Graph
+) -> None:
+    elbv2, world = still.client("elbv2"), still.world
+    (listener,) = elbv2.describe_listeners()["Listeners"]
+    rule, _ = elbv2.describe_rules(ListenerArn=listener["ListenerArn"])["Rules"]
+    arn, before = rule["RuleArn"], rule["Actions"]
+    group = before[0]["TargetGroupArn"]
+    groups = [{"TargetGroupArn": group, "Weight": 30}]
+    forward = [{"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}]
+
+    def actions() -> Any:  # noqa: ANN401 - as boto3 has them
+        return elbv2.describe_rules(RuleArns=[arn])["Rules"][0]["Actions"]
+
+    (modified,) = elbv2.modify_rule(RuleArn=arn, Actions=forward)["Rules"]
+    assert modified["Actions"] == actions() == forward
+    (played,) = (one for each in still.balancer.listeners for one in each.rules)
+    assert played.actions == forward
+    world.apply(graph)
+    assert actions() == forward
+    other = copy.deepcopy(graph)
+    for one in other.stack("Sandbox/Web").of_type("AWS::ElasticLoadBalancingV2::ListenerRule"):
+        assert isinstance(one.properties, dict)
+        one.properties["Priority"] = 77
+    world.apply(other)
+    assert actions() == before
+    assert world.modified == {}
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        ({"Conditions": [{"Field": "path-pattern", "Values": ["/x"]}]}, "ValidationError"),
+        ({"Actions": [{"Type": "forward"}]}, "InvalidLoadBalancerAction"),
+        ({"Actions": [{"Type": "authenticate-oidc"}]}, "InvalidLoadBalancerAction"),
+    ],
+)
+def test_a_rule_that_cannot_be_modified_so_stays_as_it_is(
+    still: Served, asked: dict[str, Any], code: str
+) -> None:
+    elbv2 = still.client("elbv2")
+    (listener,) = elbv2.describe_listeners()["Listeners"]
+    rule, _ = elbv2.describe_rules(ListenerArn=listener["ListenerArn"])["Rules"]
+    with pytest.raises(ClientError) as refused:
+        elbv2.modify_rule(RuleArn=rule["RuleArn"], **asked)
+    assert refused.value.response["Error"]["Code"] == code
+    assert elbv2.describe_rules(RuleArns=[rule["RuleArn"]])["Rules"] == [rule]

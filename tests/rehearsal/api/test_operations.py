@@ -122,6 +122,7 @@ def _ask_ecs_services(served: Served, definition: str) -> None:
     until(lambda: steady(served.world) or served.world.outcome(0) == "rolled-back")
     ecs.describe_service_deployments(serviceDeploymentArns=[newest["serviceDeploymentArn"]])
     ecs.list_services(cluster=cluster)
+    ecs.list_services_by_namespace(namespace="none")
     ecs.describe_services(cluster=cluster, services=["other", served.service], include=["TAGS"])
     ecs.delete_service(cluster=cluster, service="other", force=True)
     until(lambda: served.described("other")["status"] == "INACTIVE")
@@ -135,6 +136,8 @@ def _ask_others(served: Served) -> None:
     (balancer,) = served.client("elbv2").describe_load_balancers()["LoadBalancers"]
     (target_group,) = served.client("elbv2").describe_target_groups()["TargetGroups"]
     (listener,) = served.client("elbv2").describe_listeners()["Listeners"]
+    rule, _ = served.client("elbv2").describe_rules(ListenerArn=listener["ListenerArn"])["Rules"]
+    served.client("elbv2").modify_rule(RuleArn=rule["RuleArn"], Actions=rule["Actions"])
     (target,) = served.client("application-autoscaling").describe_scalable_targets(
         ServiceNamespace="ecs"
     )["ScalableTargets"]

@@ -11,9 +11,10 @@ from ops import destroy, environment
 from ops.aws import Aws
 from ops.deploy import await_services, find_url
 from ops.environment import CLUSTER, GROUP, SERVICE, Environment, Failed, of_kind
+from rehearsal.world import World
 from settings import parse
 from tests.conftest import Values
-from tests.rehearsal.acting import until
+from tests.rehearsal.acting import tick_until, until
 from tests.rehearsal.api.conftest import Served
 
 
@@ -27,10 +28,21 @@ class ShortClock:
         time.sleep(seconds / 100)
 
 
+class TickingClock(ShortClock):
+    """Lets a World tick while time passes, so that no more happens than is waited for."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        self._world.tick()
+
+
 @pytest.fixture
-def aws(served: Served, monkeypatch: pytest.MonkeyPatch) -> Aws:
+def aws(idle: Served, monkeypatch: pytest.MonkeyPatch) -> Aws:
     """The commands' clients, pointed at the endpoint by the environment alone."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", served.endpoint)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", idle.endpoint)
     return Aws(boto3.Session(region_name="us-east-1"))
 
 
@@ -39,6 +51,7 @@ def sandbox(values: Values) -> Environment:
     return Environment("sandbox", parse(values)["sandbox"])
 
 
+@pytest.mark.usefixtures("served")
 def test_a_deploy_sees_its_services_answer(aws: Aws, sandbox: Environment) -> None:
     asked: list[str] = []
 
@@ -55,29 +68,36 @@ def test_a_deploy_sees_its_services_answer(aws: Aws, sandbox: Environment) -> No
 
 
 def test_a_deploy_sees_that_its_service_was_rolled_back(
-    aws: Aws, sandbox: Environment, served: Served
+    aws: Aws, sandbox: Environment, still: Served
 ) -> None:
-    now = served.described()["taskDefinition"]
-    definition = served.ecs.describe_task_definition(taskDefinition=now)["taskDefinition"]
+    world = still.world
+    now = still.described()["taskDefinition"]
+    definition = still.ecs.describe_task_definition(taskDefinition=now)["taskDefinition"]
     (container,) = definition["containerDefinitions"]
-    broken = served.ecs.register_task_definition(
+    broken = still.ecs.register_task_definition(
         family="broken", containerDefinitions=[container | {"image": "broken:1"}]
     )["taskDefinition"]["taskDefinitionArn"]
-    served.ecs.update_service(cluster=served.cluster, service=served.service, taskDefinition=broken)
-    until(lambda: served.world.outcome(0) == "rolled-back")
+
+    def roll_out() -> None:
+        still.ecs.update_service(
+            cluster=still.cluster, service=still.service, taskDefinition=broken
+        )
+
+    def await_it() -> None:
+        await_services(
+            aws, sandbox, "http://x", clock=TickingClock(world), fetch=lambda _: 200, say=print,
+            wait_seconds=30,
+        )  # fmt: skip
+
+    roll_out()
+    tick_until(world, lambda: world.outcome(0) == "rolled-back")
     name = environment.resources(aws.cloudformation, [sandbox.service_stack("web")])
     assert of_kind(name, SERVICE)
     # What runs is what the template wants: a rollback that is over is history.
-    await_services(
-        aws, sandbox, "http://x", clock=ShortClock(), fetch=lambda _: 200, say=print,
-        wait_seconds=30,
-    )  # fmt: skip
-    served.ecs.update_service(cluster=served.cluster, service=served.service, taskDefinition=broken)
+    await_it()
+    roll_out()
     with pytest.raises(Failed, match="rolled back"):
-        await_services(
-            aws, sandbox, "http://x", clock=ShortClock(), fetch=lambda _: 200, say=print,
-            wait_seconds=30,
-        )  # fmt: skip
+        await_it()
 
 
 def test_a_teardown_finds_the_stacks_and_waits_until_all_is_gone(
