@@ -221,6 +221,8 @@ class World:
         self._declare_scaling(declared, before)
         target = declared.target and self.templates.properties(declared.target)
         self.departures |= dict.fromkeys(left_out(name, properties, target or {}))
+        if self.namespace(name) and self.engine.name == "processes":
+            self.departures[f"{name}: plain processes know no name of Service Connect's"] = None
         self.deploy(declared.definition, desired, force=force)
 
     def _declare_scaling(self, declared: DeclaredService, before: DeclaredService | None) -> None:
