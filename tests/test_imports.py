@@ -43,6 +43,9 @@ def imported(*patterns: str) -> dict[str, set[str]]:
         (["templates.py"], {"yaml"}),
         (["stacks/**/*.py"], {"aws_cdk", "constructs", "settings", "stacks"}),
         (["scheduler/**/*.py"], {"scheduler", "templates"}),
+        (["labs/kubernetes/*.py"], {"labs", "scheduler", "templates", "yaml"}),
+        # It runs in the service's container, where none of the project is.
+        (["labs/kubernetes/identify.py"], set()),
     ],
 )
 def test_these_stand_on_nothing_else(patterns: list[str], allowed: set[str]) -> None:
@@ -76,6 +79,8 @@ def test_nothing_stands_on_the_rehearsal_the_upkeep_or_the_course() -> None:
             assert not modules & ({"rehearsal", "ops", "labs"} - {folder}), name
     for name, modules in imported("app.py", "settings.py", "templates.py").items():
         assert not modules & {"rehearsal", "ops", "labs", "checks", "scheduler"}, name
+    for name, modules in imported("labs/**/*.py").items():
+        assert not modules & {"rehearsal", "checks", "bench"}, name
 
 
 def test_a_microservice_stands_on_nothing_of_the_project() -> None:

@@ -1,0 +1,96 @@
+"""What the course's tests stand on: the two environments, and the sandbox with changes."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import templates
+from labs.kubernetes.environment import Service, translate
+
+Values = dict[str, Any]
+Edited = Callable[[Callable[[Values], None]], Service]
+
+
+@pytest.fixture(scope="session")
+def graph(assembly: Path) -> templates.Graph:
+    """Both environments, read."""
+    return templates.read(assembly)
+
+
+@pytest.fixture(scope="session")
+def web(graph: templates.Graph) -> Service:
+    """The sandbox's web, as manifests."""
+    return translate(graph, "sandbox").service("web")
+
+
+@pytest.fixture
+def edited(graph: templates.Graph) -> Edited:
+    """Translate the sandbox's web after a change of its template's resources."""
+
+    def edit(change: Callable[[Values], None]) -> Service:
+        changed_graph = changed(graph, "Sandbox/Web", change)
+        (service,) = translate(changed_graph, "sandbox").services
+        return service
+
+    return edit
+
+
+def changed(graph: templates.Graph, name: str, change: Callable[[Values], None]) -> templates.Graph:
+    """Give the same stacks with a change of the resources of one."""
+    stack = graph.stack(name)
+    template = copy.deepcopy(dict(stack.template))
+    change(template["Resources"])
+    resources = {
+        logical_id: templates.Resource(
+            stack=name,
+            logical_id=logical_id,
+            type=body["Type"],
+            properties=body.get("Properties", {}),
+            metadata=body.get("Metadata", {}),
+        )
+        for logical_id, body in template["Resources"].items()
+    }
+    edited_stack = dataclasses.replace(stack, template=template, resources=resources)
+    return templates.Graph({**graph.stacks, name: edited_stack})
+
+
+def one(resources: Values, kind: str) -> Values:
+    """Give the properties of the first resource of a type."""
+    found: Values = next(each for each in resources.values() if each["Type"] == kind)["Properties"]
+    return found
+
+
+def task_of(resources: Values) -> Values:
+    """Give the properties of the task definition."""
+    return one(resources, "AWS::ECS::TaskDefinition")
+
+
+def container_of(resources: Values) -> Values:
+    """Give the definition of the only container."""
+    (container,) = task_of(resources)["ContainerDefinitions"]
+    found: Values = container
+    return found
+
+
+def service_of(resources: Values) -> Values:
+    """Give the properties of the ECS service."""
+    return one(resources, "AWS::ECS::Service")
+
+
+def pod_of(service: Service) -> Values:
+    """Give the specification of the Deployment's Pods."""
+    found: Values = service.manifest("Deployment")["spec"]["template"]["spec"]
+    return found
+
+
+def said(service: Service, place: str) -> str:
+    """Give what is noted about a property: the kind and the words of each note on it."""
+    notes = [each for each in service.notes if each.place.startswith(f"{service.name}.{place}")]
+    assert notes, f"nothing is said of {place}: {[each.place for each in service.notes]}"
+    return "\n".join(f"{each.kind}: {each}" for each in notes)
