@@ -164,7 +164,12 @@ class Supervisor:
             )
 
     def control(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a command: who has the token may break, mend and change the environment."""
+        """Answer a command: who has the token may break, mend and change the environment.
+
+        What only reads needs none, as the API beside it needs none.
+        """
+        if (environ["REQUEST_METHOD"], environ["PATH_INFO"]) == ("GET", f"{COMMANDS}requests"):
+            return _answer(start_response, HTTPStatus.OK, self._requests())
         if not shows(environ, self.folder.token()):
             return _answer(start_response, HTTPStatus.FORBIDDEN, {"error": "expected the token"})
         verbs: Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, object]]] = {
@@ -187,6 +192,21 @@ class Supervisor:
             return _answer(start_response, HTTPStatus.BAD_REQUEST, {"error": words})
         except ValueError as error:
             return _answer(start_response, HTTPStatus.BAD_REQUEST, {"error": str(error)})
+
+    def _requests(self) -> Mapping[str, object]:
+        """Give what the balancer has counted since it began, and when (since the epoch)."""
+        world = self.world
+        assert world is not None  # noqa: S101 - it is asked once the API is served
+        with world.lock:
+            counted = world.balancer.counters().groups
+        groups = {
+            arn: {
+                "requests": one.requests,
+                "failures": one.target_5xx + one.balancer_502 + one.balancer_503 + one.balancer_504,
+            }
+            for arn, one in counted.items()
+        }
+        return {"at": time.time(), "groups": groups}
 
     def _fail(self, asked: Mapping[str, Any]) -> Mapping[str, object]:
         done = self.faults.fail(str(asked["kind"]), *(str(one) for one in asked["arguments"]))

@@ -60,6 +60,24 @@ def test_no_page_and_no_stranger_drives_it(steady: Played) -> None:
             urllib.request.urlopen(request, timeout=5)
 
 
+@DOCKER
+def test_what_its_balancer_has_counted_is_read_without_the_token(steady: Played) -> None:
+    address = f"{steady.folder.status()['endpoint']}/_rehearsal/requests"
+
+    def counted() -> Any:  # noqa: ANN401
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            told = json.load(answer)
+        assert abs(told["at"] - time.time()) < 5
+        (counts,) = told["groups"].values()
+        return counts
+
+    before = counted()
+    for _ in range(3):
+        urllib.request.urlopen(f"http://127.0.0.1:{steady.port}/identity", timeout=5).close()
+    until(lambda: counted()["requests"] == before["requests"] + 3, seconds=5)
+    assert counted()["failures"] == before["failures"]
+
+
 def test_the_limits_of_its_containers_are_the_templates(steady: Played, engine: Engine) -> None:
     definition = steady.client("ecs").describe_task_definition(
         taskDefinition=steady.described()["taskDefinition"]
