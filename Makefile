@@ -46,6 +46,9 @@ cdk.out/manifest.json: $(SOURCES) .venv/ready
 local: cdk.out/manifest.json ## Play ENV=sandbox on this machine, with real containers and no AWS account
 	python -m rehearsal up $(ENV) $(ARGS)
 
+watch: setup ## Show ENV=sandbox as it lives, rehearsed or on AWS, on a page of 127.0.0.1
+	python -m ops watch $(ENV) $(ARGS)
+
 down: setup ## End what make local began, and remove everything of it
 	python -m rehearsal down $(ENV)
 
@@ -68,6 +71,9 @@ snapshots: setup ## Accept the templates as they are now into tests/snapshots
 image: synth ## Build the sandbox's images as cdk deploy would; another environment with ENV=...
 	python -m rehearsal image $(ENV)
 
+screenshot: cdk.out/manifest.json ## Make docs/watch.png anew; needs Docker, and Chromium (.ci/browser)
+	python -m tests.ops.watch.screenshot
+
 bench: setup ## Measure against named baselines: all, or one with NAME=synth
 	python -m bench $(NAME)
 
@@ -87,4 +93,4 @@ lock: setup ## Write every requirements.txt anew from the direct dependencies be
 	$(LOCK) --python-version 3.11 requirements-checkov.in --output-file requirements-checkov.txt
 	for folder in service/*/; do $(LOCK) --python-version 3.13 $$folder/requirements.in --output-file $$folder/requirements.txt || exit 1; done
 
-.PHONY: help setup synth local down test check format snapshots image bench audit deploy destroy lock
+.PHONY: help setup synth local watch down test check format snapshots image screenshot bench audit deploy destroy lock

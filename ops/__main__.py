@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -17,7 +20,11 @@ from ops.deploy import WAIT_SECONDS, deploy, fetch_status
 from ops.destroy import destroy
 from ops.engine import Engine
 from ops.environment import Failed
-from ops.preflight import clear_deploy, clear_destroy
+from ops.preflight import clear_deploy, clear_destroy, read_environment
+from ops.watch.connection import connector
+from ops.watch.rehearsal import STATE
+from ops.watch.server import PORT, Server
+from ops.watch.watcher import Watcher, open_source
 
 INTERRUPTED = 130
 
@@ -25,8 +32,9 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; what is data goes to stdout, everything else to stderr."""
     options = _parser().parse_args(arguments)
+    verbs = {"deploy": _deploy, "destroy": _destroy, "watch": _watch}
     try:
-        return _deploy(options) if options.verb == "deploy" else _destroy(options)
+        return verbs[options.verb](options)
     except Failed as failed:
         for line in failed.lines:
             say(line)
@@ -72,6 +80,31 @@ def _destroy(options: argparse.Namespace) -> int:
     return destroy(cleared, cdk=cli.run, clock=SystemClock(), say=say)
 
 
+def _watch(options: argparse.Namespace) -> int:
+    """Serve the picture until Ctrl-C; fail at once where there is nowhere to look."""
+    environment, faults = read_environment(options.environment, cli.PROJECT)
+    if environment is None:
+        raise Failed(*faults)
+    connect = connector(
+        environment, endpoint=options.endpoint, on_aws=options.aws, state=options.state
+    )
+    now, wall = time.monotonic, time.time
+    find_source = partial(open_source, connect, now=now, wall=wall)
+    watcher = Watcher(environment.name, find_source, now=now, wall=wall, say=say)
+    server = Server(watcher, port=options.port, wall=wall)
+    try:
+        watcher.begin()
+        sys.stdout.write(server.url + "\n")
+        sys.stdout.flush()
+        say("Open it in a browser; Ctrl-C ends it.")
+        watcher.run()
+    except KeyboardInterrupt:
+        say("")
+    finally:
+        server.close()
+    return 0
+
+
 def _confirm(environment: str, account: str) -> None:
     """Have the environment's name typed; raises Failed for any other answer, or nobody there."""
     if not sys.stdin.isatty():
@@ -97,6 +130,18 @@ def _again(options: argparse.Namespace) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ops", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    watch = "serve a page that shows the cluster as it lives, on AWS or in a rehearsal"
+    command = verbs.add_parser("watch", help=watch, description=watch)
+    command.add_argument("environment", metavar="ENVIRONMENT", type=str.lower, help="like sandbox")
+    command.add_argument(
+        "--port", type=int, help=f"of the page, on 127.0.0.1 ({PORT}, another where it is taken)"
+    )
+    where = command.add_mutually_exclusive_group()
+    where.add_argument(
+        "--endpoint", metavar="URL", help="who answers AWS's API, where it is not found by itself"
+    )
+    where.add_argument("--aws", action="store_true", help="look on AWS, also while it is rehearsed")
+    command.add_argument("--state", type=Path, default=STATE, help=argparse.SUPPRESS)
     for verb, does in (
         ("deploy", "deploy an environment, wait until it answers, and print its URL"),
         ("destroy", "scale an environment to nothing, delete it, and say what is left"),

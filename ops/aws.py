@@ -11,6 +11,7 @@ from botocore.config import Config
 if TYPE_CHECKING:
     from types_boto3_autoscaling import AutoScalingClient
     from types_boto3_cloudformation import CloudFormationClient
+    from types_boto3_cloudwatch import CloudWatchClient
     from types_boto3_ecs import ECSClient
     from types_boto3_elbv2 import ElasticLoadBalancingv2Client
     from types_boto3_logs import CloudWatchLogsClient
@@ -65,10 +66,16 @@ class Keys(Protocol):
 
 
 class Aws:
-    """An account in one region, as the credentials of a session see it."""
+    """An account in one region, as the credentials of a session see it.
 
-    def __init__(self, session: boto3.Session) -> None:
+    `endpoint` is the URL of somebody else who answers AWS's API, as the rehearsal does.
+    """
+
+    def __init__(
+        self, session: boto3.Session, *, config: Config = RETRIES, endpoint: str | None = None
+    ) -> None:
         self._session = session
+        self._options: dict[str, Any] = {"config": config, "endpoint_url": endpoint}
 
     @property
     def region(self) -> str | None:
@@ -76,49 +83,53 @@ class Aws:
 
     @cached_property
     def sts(self) -> STSClient:
-        return self._session.client("sts", config=RETRIES)
+        return self._session.client("sts", **self._options)
 
     @cached_property
     def cloudformation(self) -> CloudFormationClient:
-        return self._session.client("cloudformation", config=RETRIES)
+        return self._session.client("cloudformation", **self._options)
+
+    @cached_property
+    def cloudwatch(self) -> CloudWatchClient:
+        return self._session.client("cloudwatch", **self._options)
 
     @cached_property
     def ecs(self) -> ECSClient:
-        return self._session.client("ecs", config=RETRIES)
+        return self._session.client("ecs", **self._options)
 
     @cached_property
     def autoscaling(self) -> AutoScalingClient:
-        return self._session.client("autoscaling", config=RETRIES)
+        return self._session.client("autoscaling", **self._options)
 
     @cached_property
     def elbv2(self) -> ElasticLoadBalancingv2Client:
-        return self._session.client("elbv2", config=RETRIES)
+        return self._session.client("elbv2", **self._options)
 
     @cached_property
     def logs(self) -> CloudWatchLogsClient:
-        return self._session.client("logs", config=RETRIES)
+        return self._session.client("logs", **self._options)
 
     @cached_property
     def scalable_targets(self) -> ScalableTargets:
-        client: ScalableTargets = self._session.client("application-autoscaling", config=RETRIES)
+        client: ScalableTargets = self._session.client("application-autoscaling", **self._options)
         return client
 
     @cached_property
     def parameters(self) -> Parameters:
-        client: Parameters = self._session.client("ssm", config=RETRIES)
+        client: Parameters = self._session.client("ssm", **self._options)
         return client
 
     @cached_property
     def tags(self) -> Paged:
-        client: Paged = self._session.client("resourcegroupstaggingapi", config=RETRIES)
+        client: Paged = self._session.client("resourcegroupstaggingapi", **self._options)
         return client
 
     @cached_property
     def buckets(self) -> Buckets:
-        client: Buckets = self._session.client("s3", config=RETRIES)
+        client: Buckets = self._session.client("s3", **self._options)
         return client
 
     @cached_property
     def keys(self) -> Keys:
-        client: Keys = self._session.client("kms", config=RETRIES)
+        client: Keys = self._session.client("kms", **self._options)
         return client

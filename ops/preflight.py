@@ -55,13 +55,13 @@ def clear_deploy(
 
     Raises Failed with a line for each reason.
     """
-    environment, faults = _read(name, project)
+    environment, faults = read_environment(name, project)
     settings = environment.settings if environment else None
     own = "set yours in cdk.local.json"
     faults += [f"{name}.{line}; {own}" for line in placeholders(settings)] if settings else []
     faults += engine.faults(name, settings.cluster.architecture if settings else None)
     faults += _tool_faults(project)
-    aws, account, refusals = _identify(name, environment, connect)
+    aws, account, refusals = identify(name, environment, connect)
     faults += refusals
     if environment and aws and account:
         faults += _bootstrap_faults(aws, account)
@@ -77,14 +77,14 @@ def clear_destroy(name: str, *, connect: Connect, project: Path = cli.PROJECT) -
 
     Raises Failed with a line for each reason.
     """
-    environment, faults = _read(name, project)
+    environment, faults = read_environment(name, project)
     if environment and environment.settings.deletion_protection:
         faults.append(
             f"{name}.deletion_protection: is true, so {name} is kept; to give it up, set it to "
             f"false, run: make deploy ENV={name}, then destroy"
         )
     faults += _tool_faults(project)
-    aws, account, refusals = _identify(name, environment, connect)
+    aws, account, refusals = identify(name, environment, connect)
     faults += refusals
     if environment and aws and account:
         faults += _stack_faults(aws, environment)
@@ -93,7 +93,8 @@ def clear_destroy(name: str, *, connect: Connect, project: Path = cli.PROJECT) -
     return Cleared(environment, aws, account)
 
 
-def _read(name: str, project: Path) -> tuple[Environment | None, list[str]]:
+def read_environment(name: str, project: Path) -> tuple[Environment | None, list[str]]:
+    """Give an environment by its name in the settings, or why there is none."""
     try:
         environments = load(project / "cdk.json", project / "cdk.local.json")
     except SettingsError as error:
@@ -108,7 +109,7 @@ def _tool_faults(project: Path) -> list[str]:
     return [] if cli.is_installed(project) else ["the CDK CLI: is not installed; run: make setup"]
 
 
-def _identify(
+def identify(
     name: str, environment: Environment | None, connect: Connect
 ) -> tuple[Aws | None, str | None, list[str]]:
     """Ask AWS who we are; the account only where it is the right one."""
@@ -117,7 +118,7 @@ def _identify(
         aws = connect(settings.region if settings else None)
         account = aws.sts.get_caller_identity()["Account"]
     except (BotoCoreError, ClientError) as error:
-        return None, None, [_credentials_fault(error)]
+        return None, None, [credentials_fault(error)]
     expected = settings.account if settings else None
     if expected and expected != account:
         fault = (
@@ -128,7 +129,8 @@ def _identify(
     return aws, account, []
 
 
-def _credentials_fault(error: BotoCoreError | ClientError) -> str:
+def credentials_fault(error: BotoCoreError | ClientError) -> str:
+    """Say why AWS does not know who asks, and what to do about it."""
     login = "log in (aws login, or aws sso login), or choose others with AWS_PROFILE"
     if isinstance(error, NoCredentialsError):
         return f"credentials: none found; {login}"

@@ -26,6 +26,8 @@ from rehearsal.images import build_environment
 PROJECT = Path(__file__).parent.parent
 ASSEMBLY = PROJECT / "cdk.out"
 PORT, ENDPOINT_PORT = 8080, 4566
+# Where `python -m ops watch` serves its page unless that port is taken; it says so itself.
+PICTURE = "http://127.0.0.1:8090"
 SPEED = 10.0
 # In real seconds; an image may have to be built.
 UP_SECONDS, DEPLOY_SECONDS, DOWN_SECONDS = 900.0, 1800.0, 60.0
@@ -409,18 +411,20 @@ def _tell_what_next(folder: Folder) -> None:
     found = folder.status()
     for line in (found["not_played"], *_not_enforced(found["departures"])):
         say(line)
+    ending = "" if folder.environment == "sandbox" else f" ENV={folder.environment}"
     say(
         f"""What else is not as on AWS: python -m rehearsal status {folder.environment}
 
 The service:   {found["url"]}
 The endpoint:  {found["endpoint"]}   (the AWS API; any credentials)
+The picture:   {PICTURE}   (begin it with: make watch{ending})
 
 Three things to try, after: source .venv/bin/activate
   curl {found["url"]}/identity
   python -m rehearsal fail instance     # lose an instance, and see its tasks come back elsewhere
   AWS_ENDPOINT_URL={found["endpoint"]} AWS_DEFAULT_REGION={found["region"]} \\
     aws ecs describe-services --cluster {found["cluster"]} --services {found["services"][0]}
-and to end it: make down{"" if folder.environment == "sandbox" else f" ENV={folder.environment}"}"""
+and to end it: make down{ending}"""
     )
     print(found["url"])  # noqa: T201 - the data
 

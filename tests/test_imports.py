@@ -46,6 +46,7 @@ def imported(*patterns: str) -> dict[str, set[str]]:
         (["labs/kubernetes/*.py"], {"labs", "scheduler", "templates", "yaml"}),
         # It runs in the service's container, where none of the project is.
         (["labs/kubernetes/identify.py"], set()),
+        (["ops/watch/*.py"], {"boto3", "botocore", "ops", "types_boto3_cloudwatch"}),
     ],
 )
 def test_these_stand_on_nothing_else(patterns: list[str], allowed: set[str]) -> None:

@@ -147,7 +147,7 @@ def test_a_cli_that_a_signal_ended_counts_as_a_shell_counts_it(
 
 
 def test_ops_stands_without_the_cdk() -> None:
-    for path in sorted((cli.PROJECT / "ops").glob("*.py")):
+    for path in sorted((cli.PROJECT / "ops").rglob("*.py")):
         imports = [
             line for line in path.read_text().splitlines() if line.startswith(("import", "from"))
         ]

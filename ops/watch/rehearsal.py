@@ -1,0 +1,109 @@
+"""Finds a rehearsal that is played on this machine, by the files that it keeps, and asks it."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ops.cli import PROJECT
+from ops.watch.rates import Counts
+
+STATE = PROJECT / ".build" / "rehearsal"
+ROUTE = "/_rehearsal/"
+TOKEN_HEADER = "X-Drydock-Token"  # noqa: S105 - a header's name
+SECONDS = 5
+# A fault may have to build an image, or to wait for a tick.
+FAULT_SECONDS = 60
+
+
+class NotPlayedError(Exception):
+    """No rehearsal answers; says which, and how it comes back."""
+
+
+class RefusedError(Exception):
+    """The rehearsal does not do what it was asked; in its words."""
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """An environment's rehearsal at an endpoint; `folder` is where it keeps its token."""
+
+    environment: str
+    endpoint: str
+    folder: Path
+
+    @classmethod
+    def of(cls, environment: str, state: Path = STATE) -> Rehearsal | None:
+        """Give the rehearsal that its status file tells of, if it answers."""
+        folder = state / environment
+        try:
+            status = json.loads((folder / "status.json").read_text(encoding="utf-8"))
+            found = cls(environment, str(status["endpoint"]), folder)
+        except (OSError, ValueError, KeyError):
+            return None
+        return found if found.answers() else None
+
+    def answers(self) -> bool:
+        """Whether a rehearsal is what listens there."""
+        try:
+            self.requests()
+        except (NotPlayedError, RefusedError):
+            return False
+        return True
+
+    def requests(self) -> tuple[float, Counts]:
+        """Give when it was asked (since the epoch), and its counters by target group."""
+        answer = self._ask(urllib.request.Request(self.endpoint + ROUTE + "requests"), SECONDS)  # noqa: S310
+        return float(answer["at"]), answer["groups"]
+
+    def may_be_broken(self) -> bool:
+        """Whether its token is here, without which it takes no command."""
+        return (self.folder / "token").is_file()
+
+    def command(self, verb: str, **body: object) -> str:
+        """Have it do `fail` or `restore`; give what it says of that."""
+        try:
+            token = (self.folder / "token").read_text(encoding="ascii")
+        except OSError as error:
+            raise NotPlayedError(self.gone) from error
+        request = urllib.request.Request(  # noqa: S310 - http, as the status file or the user says
+            self.endpoint + ROUTE + verb,
+            data=json.dumps(body).encode(),
+            headers={TOKEN_HEADER: token, "Content-Type": "application/json"},
+        )
+        return str(self._ask(request, FAULT_SECONDS)["words"])
+
+    def _ask(self, request: urllib.request.Request, seconds: float) -> Mapping[str, Any]:
+        try:
+            with urllib.request.urlopen(request, timeout=seconds) as answer:  # noqa: S310
+                found: Mapping[str, Any] = json.load(answer)
+                return found
+        except urllib.error.HTTPError as error:
+            with error:
+                raise RefusedError(_words(error)) from None
+        except (OSError, ValueError) as error:
+            raise NotPlayedError(self.gone) from error
+
+    @property
+    def gone(self) -> str:
+        """What to say where it does not answer, or not any more."""
+        again = make_local(self.environment)
+        return f"no rehearsal answers at {self.endpoint}; it plays again with: {again}"
+
+
+def make_local(environment: str) -> str:
+    """Give the command that plays an environment."""
+    return "make local" if environment == "sandbox" else f"make local ENV={environment}"
+
+
+def _words(error: urllib.error.HTTPError) -> str:
+    try:
+        body = json.load(error)
+        return str(body.get("error") or body.get("message") or error)
+    except (ValueError, AttributeError):
+        return str(error)

@@ -1,0 +1,47 @@
+"""A real Chromium for the tests that look at the page."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def chromium() -> str:
+    """Give the browser's path; skip what asks where there is none, but fail in CI."""
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None and os.environ.get("CI"):
+        pytest.fail("there is no Chromium, and CI needs one: .ci/browser")
+    if found is None:
+        pytest.skip("there is no Chromium: .ci/browser")
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One browser for the tests of a file."""
+    path = chromium()
+    with sync_playwright() as playwright:
+        # Without a sandbox of its own it also starts as root, as CI has it.
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page of its own; an error in its scripts, or against its policy, fails the test."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    yield page
+    context.close()
+    # That a server is gone, or refuses, is for the page to show, and Chromium says it too.
+    assert [one for one in wrong if not one.startswith("Failed to load resource")] == []
