@@ -45,13 +45,19 @@ def main(arguments: list[str] | None = None) -> int:
         "status": status, "image": image, "serve": serve,
     }  # fmt: skip
     try:
-        return verbs[chosen.verb](chosen)
+        code = verbs[chosen.verb](chosen)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads has enough, as head does; nor may the interpreter's own flush fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         say("Interrupted.")
         return 130
     except (Failed, templates.TemplateError, EngineError) as error:
         say(str(error))
         return 1
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -74,8 +80,10 @@ def _parser() -> argparse.ArgumentParser:
         verb = add(name, words)
         faster = f"run AWS's own waits N times as fast (default: {SPEED:g})"
         verb.add_argument("--speed", type=_speed, default=SPEED, metavar="N", help=faster)
-        verb.add_argument("--port", type=int, default=PORT, help="of the load balancer")
-        verb.add_argument("--endpoint-port", type=int, default=ENDPOINT_PORT)
+        verb.add_argument("--port", type=_port, default=PORT, metavar="PORT",
+                          help=f"of the load balancer; 0 is any (default: {PORT})")  # fmt: skip
+        verb.add_argument("--endpoint-port", type=_port, default=ENDPOINT_PORT, metavar="PORT",
+                          help=f"of AWS's API; 0 is any (default: {ENDPOINT_PORT})")  # fmt: skip
         verb.add_argument("--assembly", type=Path, default=ASSEMBLY, metavar="DIRECTORY")
         verb.add_argument("--engine", help="docker, podman, processes, or a path")
         verb.add_argument("--secret", action="append", default=[], metavar="NAME",
@@ -112,6 +120,8 @@ def up(chosen: argparse.Namespace) -> int:
     graph = templates.read(chosen.assembly)
     graph.environment(chosen.environment)  # or say which there are
     _secrets(chosen.secret)
+    if chosen.port == chosen.endpoint_port != 0:
+        raise Failed(f"--endpoint-port {chosen.endpoint_port}: expected another port than --port")
     engine = _engine(chosen.engine, folder)
     port, endpoint = _free(chosen.port, PORT), _free(chosen.endpoint_port, ENDPOINT_PORT)
     build_environment(graph, chosen.environment, engine, say=say)
@@ -127,7 +137,7 @@ def up(chosen: argparse.Namespace) -> int:
         f"Playing {chosen.environment} with {engine.name}; AWS's own waits run at {chosen.speed:g} "
         "times their speed, containers at their own."
     )
-    with folder.log.open("w") as log:
+    with folder.log.open("a") as log:
         process = subprocess.Popen(  # noqa: S603 - ourselves
             command, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             start_new_session=True,
@@ -147,8 +157,12 @@ def up(chosen: argparse.Namespace) -> int:
 def _join(folder: Folder) -> int:
     """Follow an `up` that is under way; say how to use one that is not any more."""
     if not _is_starting(folder):
-        say(f"{folder.environment} is being played already.")
-        _tell_what_next(folder)
+        name = folder.environment
+        say(
+            f"{name} is being played already, as it was begun. A change is rolled out by: "
+            f"python -m rehearsal deploy {name}   Other options need: {_down(name)} first."
+        )
+        _tell_addresses(folder)
         return 0
     say(f"{folder.environment} is being started already; this follows it.")
     return _tell_how_it_began(folder, _follow(folder, skip=0, seconds=UP_SECONDS))
@@ -156,11 +170,11 @@ def _join(folder: Folder) -> int:
 
 def _tell_how_it_began(folder: Folder, phase: str) -> int:
     if phase in {"gone", "failed"}:
-        raise Failed(f"It did not begin; see {folder.log}")
+        raise Failed(f"It did not come up. The lines above say why; all there is: {folder.log}")
     if phase != "steady":
         raise Failed(
             f"It is not steady, but {phase}. It goes on running; its events say why, and "
-            f"python -m rehearsal down {folder.environment} ends it."
+            f"{_down(folder.environment)} ends it."
         )
     _tell_what_next(folder)
     return 0
@@ -188,7 +202,7 @@ def down(chosen: argparse.Namespace) -> int:
     say(
         f"{chosen.environment} is no longer played."
         if played
-        else f"{chosen.environment} was not being played; {left} leftovers were removed."
+        else f"{chosen.environment} was not being played; {left or 'no'} leftovers were removed."
     )
     return 0
 
@@ -200,7 +214,10 @@ def deploy(chosen: argparse.Namespace) -> int:
     graph = templates.read(assembly)
     graph.environment(chosen.environment)  # or say which there are
     engine = _engine(str(folder.status()["engine_command"]), folder)
-    build_environment(graph, chosen.environment, engine, say=say)
+    try:
+        build_environment(graph, chosen.environment, engine, say=say)
+    except EngineError as error:
+        raise Failed(f"The image was not built; what is played stays as it is: {error}") from error
     skip = len(list(folder.progress()))
     _ask(folder, "deploy", {"assembly": str(assembly.resolve())})
     try:
@@ -221,6 +238,7 @@ def fail(chosen: argparse.Namespace) -> int:
     say(done["words"])
     if done["command"]:
         say(f"The same on AWS: {done['command']}")
+    say(f"See what follows: {_make('watch', chosen.environment)}")
     return 0
 
 
@@ -397,10 +415,27 @@ def _environment(text: str) -> str:
 
 
 def _speed(text: str) -> float:
-    speed = float(text)
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0
     if not 1 <= speed <= 1000:
-        raise argparse.ArgumentTypeError(f"expected a number from 1 to 1000, got {text}")
+        raise argparse.ArgumentTypeError(f"expected a number from 1 to 1000, got {text!r}")
     return speed
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, got {text!r}")
+    return int(text)
+
+
+def _make(target: str, environment: str) -> str:
+    return f"make {target}" + ("" if environment == "sandbox" else f" ENV={environment}")
+
+
+def _down(environment: str) -> str:
+    return _make("down", environment)
 
 
 def _not_enforced(departures: Sequence[str]) -> list[str]:
@@ -411,20 +446,26 @@ def _tell_what_next(folder: Folder) -> None:
     found = folder.status()
     for line in (found["not_played"], *_not_enforced(found["departures"])):
         say(line)
-    ending = "" if folder.environment == "sandbox" else f" ENV={folder.environment}"
-    say(
-        f"""What else is not as on AWS: python -m rehearsal status {folder.environment}
+    say(f"What else is not as on AWS: python -m rehearsal status {folder.environment}\n")
+    _tell_addresses(folder)
 
-The service:   {found["url"]}
+
+def _tell_addresses(folder: Folder) -> None:
+    found, name = folder.status(), folder.environment
+    chosen = "" if name == "sandbox" else f" --environment {name}"
+    say(
+        f"""The service:   {found["url"]}
 The endpoint:  {found["endpoint"]}   (the AWS API; any credentials)
-The picture:   {PICTURE}   (begin it with: make watch{ending})
+The picture:   {PICTURE}   (begin it with: {_make("watch", name)})
 
 Three things to try, after: source .venv/bin/activate
   curl {found["url"]}/identity
-  python -m rehearsal fail instance     # lose an instance, and see its tasks come back elsewhere
+  python -m rehearsal fail instance{chosen}     # lose an instance; its tasks come back elsewhere
   AWS_ENDPOINT_URL={found["endpoint"]} AWS_DEFAULT_REGION={found["region"]} \\
-    aws ecs describe-services --cluster {found["cluster"]} --services {found["services"][0]}
-and to end it: make down{ending}"""
+    AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any \\
+    aws ecs describe-services --cluster {found["cluster"]} \\
+    --services {found["services"][0]} --query 'services[0].events[:5].message'
+and to end it: {_down(name)}"""
     )
     print(found["url"])  # noqa: T201 - the data
 

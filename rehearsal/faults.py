@@ -128,8 +128,8 @@ class Faults:
             if one.id.startswith(wanted) or one.group == f"service:{wanted}" or not wanted
         ]
         if not found:
-            there = ", ".join(one.id for one in running) or "none"
-            raise FaultError(f"task {wanted}: expected a running task, one of {there}")
+            there = ", ".join(one.id for one in running) or "none: no task is running"
+            raise FaultError(f"task {wanted!r}: expected one of {there}")
         return found[0]
 
     def _instance(self, wanted: str = "") -> Done:
@@ -140,8 +140,8 @@ class Faults:
         ]
         found = [one for one in hosts if one.ec2_id.startswith(wanted) or one.id.startswith(wanted)]
         if not found:
-            there = ", ".join(one.ec2_id for one in hosts) or "none"
-            raise FaultError(f"instance {wanted}: expected an instance, one of {there}")
+            there = ", ".join(one.ec2_id for one in hosts) or "none: no instance is in service"
+            raise FaultError(f"instance {wanted!r}: expected one of {there}")
         host = found[0]
         under_way = self._world.lose(host.id, f"Host EC2 (instance {host.ec2_id}) terminated.")
         return Done(
@@ -150,10 +150,10 @@ class Faults:
             f"aws ec2 terminate-instances --instance-ids {host.ec2_id}",
         )
 
-    def _zone(self, wanted: str) -> Done:
+    def _zone(self, wanted: str = "") -> Done:
         zones = {zone for group in self._world.state.groups.values() for zone in group.zones}
         if wanted not in zones:
-            raise FaultError(f"az {wanted}: expected one of {', '.join(sorted(zones))}")
+            raise FaultError(f"az {wanted!r}: expected one of {', '.join(sorted(zones))}")
         lost = [one for one in self._world.state.instances.values() if one.zone == wanted]
         for group in self._world.state.groups.values():
             group.lost_zones.add(wanted)
@@ -163,6 +163,8 @@ class Faults:
         return Done(f"{wanted} is lost, with {len(lost)} instances; nothing boots there.")
 
     def _image(self, service: str = "", how: str = "crash") -> Done:
+        if service in (*IMAGES, MISSING):
+            service, how = "", service
         if how not in (*IMAGES, MISSING):
             raise FaultError(f"image {how}: expected one of {', '.join((*IMAGES, MISSING))}")
         name = self._find_service(service)

@@ -59,6 +59,8 @@ class Folder:
             _take(lock)
             for name in ("status.json", "progress.jsonl", "token"):
                 (self.path / name).unlink(missing_ok=True)
+            # Whoever began this process has it open, to write more to it.
+            self.log.write_bytes(b"")
             (self.path / "pid").write_text(str(os.getpid()), encoding="ascii")
             kept = os.open(self.path / "token", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
             with os.fdopen(kept, "w") as file:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from rehearsal.agent import Observation
 from rehearsal.balancer import Target
+from rehearsal.engines import EngineError
 from rehearsal.records import ContainerRecord, TaskRecord
 from rehearsal.target_groups import TIMED_OUT
 from scheduler.model import Health, TargetState
@@ -14,6 +15,8 @@ from scheduler.model import Health, TargetState
 if TYPE_CHECKING:
     from rehearsal.world import World
 
+# Of what a container wrote before its end, as many are told.
+LINES = 3
 _LOG = logging.getLogger("rehearsal")
 
 
@@ -84,10 +87,27 @@ class Observations:
     def _saw_stopped(self, record: TaskRecord, one: ContainerRecord, seen: Observation) -> None:
         one.status, one.exit_code, one.reason = "STOPPED", seen.exit_code, seen.reason
         one.stopped_at = seen.time
+        if one.essential and seen.exit_code and record.stopping_at is None and one.runtime_id:
+            self._tell_end(record, one)
         if one.essential and record.execution_stopped_at is None:
             record.execution_stopped_at = seen.time
 
     _saw_failed = _saw_stopped
+
+    def _tell_end(self, record: TaskRecord, one: ContainerRecord) -> None:
+        """Say how a container ended that nobody asked to, with the last that it wrote."""
+
+        def tell() -> None:
+            try:
+                written = self._world.engine.logs(one.runtime_id)
+            except EngineError:
+                written = ""  # it is removed already
+            lines = [line for line in written.splitlines() if line.strip()][-LINES:]
+            self._world.say(
+                "\n  ".join([f"(task {record.id}) {one.name} exited with {one.exit_code}.", *lines])
+            )
+
+        self._world.machines.do(tell)
 
     def _ended(self, record: TaskRecord) -> None:
         """Every container has stopped: so has the task."""

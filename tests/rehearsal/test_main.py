@@ -130,7 +130,7 @@ def test_no_proxy_of_the_machines_comes_between(
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
     assert run(folder, "fail", "capacity") == 0
-    assert capsys.readouterr().err == "Done.\n"
+    assert capsys.readouterr().err.startswith("Done.\n")
 
 
 def test_what_is_still_starting_is_followed_by_up_and_refused_by_the_others(
@@ -154,4 +154,51 @@ def test_what_is_still_starting_is_followed_by_up_and_refused_by_the_others(
     folder.write_status(phase="failed")
     _, said = following.communicate(timeout=20)
     assert following.returncode == 1
-    assert "It did not begin; see" in said
+    assert "It did not come up. The lines above say why; all there is: " in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--port=99999"], "expected a port from 0 to 65535, got '99999'"),
+        (["--endpoint-port=-5"], "expected a port from 0 to 65535, got '-5'"),
+        (["--speed=fast"], "expected a number from 1 to 1000, got 'fast'"),
+    ],
+)
+def test_an_option_of_no_use_is_refused_by_its_value(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([f"--state={tmp_path}", "up", "sandbox", *words])
+    assert said in capsys.readouterr().err
+
+
+def test_one_port_for_both_is_refused_before_anything_begins(
+    assembly: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["up", f"--assembly={assembly}", "--port=8081", "--endpoint-port=8081"]
+    assert main([f"--state={tmp_path}", *words]) == 1
+    assert "--endpoint-port 8081: expected another port than --port" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_has_enough_is_no_error(folder: Folder) -> None:
+    folder.write_status(phase="steady", much=["x" * 1000] * 1000)
+    status = f"{sys.executable} -m rehearsal --state={folder.path.parent} status"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{status} | head -n 1"],
+        cwd=PROJECT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "{\n", "")
+
+
+def test_a_second_beginning_keeps_what_the_first_has_logged(folder: Folder) -> None:
+    folder.log.write_text("begun\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "rehearsal", f"--state={folder.path.parent}", "serve", "sandbox",
+         "--engine=processes"],
+        cwd=PROJECT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "sandbox is being played by another process." in done.stderr
+    assert folder.log.read_text(encoding="utf-8") == "begun\n"

@@ -20,6 +20,7 @@ from templates import Graph
 from tests.rehearsal.acting import (
     ActingAgent,
     ActingBalancer,
+    ActingEngine,
     acting_world,
     steady,
     tick_until,
@@ -212,5 +213,28 @@ def test_restoring_leaves_alone_what_was_changed_since(graph: Graph, world: Worl
 def test_words_that_a_fault_does_not_take_are_refused_by_name(world: World) -> None:
     with pytest.raises(FaultError, match="fail capacity now: too many positional arguments"):
         Faults(world).fail("capacity", "now")
-    with pytest.raises(FaultError, match="fail az nothing: missing a required argument: 'wanted'"):
+    with pytest.raises(FaultError, match="az '': expected one of us-east-1a, us-east-1b"):
         Faults(world).fail("az")
+
+
+def test_how_an_image_is_broken_may_be_said_alone(world: World) -> None:
+    assert Faults(world).fail("image", "missing").words.endswith("whose image is broken: missing.")
+
+
+def test_of_a_container_that_ends_unasked_the_last_words_are_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    world.say = said.append
+    written = "begins\n\nTraceback\n  line 1\nBoom: no\n"
+    monkeypatch.setattr(ActingEngine, "logs", lambda *_: written)
+    record = next(iter(world.tasks.values()))
+    seen(world, "stopped", exit_code=1, last=True)
+    told = f"(task {record.id}) web exited with 1.\n  Traceback\n    line 1\n  Boom: no"
+    tick_until(world, lambda: told in said)
+    # One that is stopped on purpose ends in silence.
+    said.clear()
+    (service,) = world.state.services.values()
+    world.deploy(service.definition, 0)
+    tick_until(world, lambda: not world.state.tasks)
+    assert not any("exited with" in line for line in said)
