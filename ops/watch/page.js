@@ -700,9 +700,12 @@ function apply(message) {
   }
   offset = message.now - Date.now() / 1000;
   const kinds = {};
+  const fresh = new Set();
   for (const [key, one] of Object.entries(message.changed)) {
+    const kind = key.slice(0, key.indexOf(":"));
+    if (!records.has(key)) fresh.add(kind);
     records.set(key, one);
-    (kinds[key.slice(0, key.indexOf(":"))] ??= []).push(key);
+    (kinds[kind] ??= []).push(key);
   }
   const gone = new Set();
   for (const key of message.gone) {
@@ -719,11 +722,10 @@ function apply(message) {
       else SHOW[kind](key, records.get(key));
     }
   }
-  // A task may be told of before its instance, and stay when that goes.
-  if (kinds.instance || gone.has("instance")) for (const one of all("task")) showTask("task:" + one.id, one);
-  if (kinds.service) for (const kind of ["task", "deployment"]) {
-    for (const [key, one] of records) if (key.startsWith(kind + ":")) SHOW[kind](key, one);
-  }
+  // A task may be told of before its instance or service, and stay when its instance goes.
+  const homes = fresh.has("instance") || gone.has("instance") || fresh.has("service");
+  if (homes && !first) for (const one of all("task")) showTask("task:" + one.id, one);
+  if (kinds.service) for (const one of all("deployment")) showDeployment("deployment:" + one.id, one);
   const has = (...some) => some.some((kind) => kinds[kind] || gone.has(kind));
   if (has("instance", "zone", "task")) {
     density();

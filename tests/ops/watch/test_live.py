@@ -183,11 +183,12 @@ def address(played: Played) -> Iterator[str]:
         cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None
+    endpoint = played.folder.status()["endpoint"]
     yield process.stdout.readline().strip()
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=20)
     assert process.returncode == 0, said
-    assert f"Showing sandbox on the rehearsal at {played.folder.status()['endpoint']}" in said
+    assert f"Showing sandbox on the rehearsal at {endpoint}." in said
 
 
 @pytest.fixture

@@ -25,8 +25,7 @@ pytestmark = pytest.mark.browser
 
 LOG = logging.getLogger(__name__)
 AXE = PROJECT / "node_modules" / "axe-core" / "axe.min.js"
-# What an update of a big cluster may take in the browser; it is a tenth of it where nothing else
-# runs (bench has no place for it, since it measures the browser's machine more than the page).
+# What an update of a big cluster may take in the browser; seen were 60 ms on two busy cores.
 UPDATE_MS = 250
 SIZES = {"phone": (390, 844), "laptop": (1440, 900), "projector": (1920, 1080)}
 
@@ -234,13 +233,18 @@ def test_nothing_is_wider_than_the_screen(browser: Browser, size: str) -> None:
 def test_what_moves_stands_still_where_that_is_wished(browser: Browser) -> None:
     context = browser.new_context(reduced_motion="reduce")
     page = context.new_page()
+    page.add_init_script("""window.moved = [];
+        for (const kind of ["animationstart", "transitionrun"])
+            addEventListener(kind, (event) => window.moved.push(event.target.className));""")
     before = cluster(3, 6)
     with watched(before) as scene:
         opened(page, scene, 6)
-        assert page.evaluate("document.getAnimations().length") == 0
-        scene.show(replace(before, tasks=before.tasks[:3]))
-        expect(page.locator(".task")).to_have_count(3)
-        expect(page.locator(".leaving")).to_have_count(0)
+        less = replace(before.instances[0], cpu_left=0)
+        moved = replace(before.tasks[0], status="STOPPING", phase="stopping")
+        scene.show(replace(before, instances=(less, *before.instances[1:]), tasks=(moved,)))
+        expect(page.locator(".task")).to_have_count(1)
+        page.wait_for_timeout(200)
+        assert page.evaluate("window.moved") == []
     context.close()
 
 
@@ -248,15 +252,23 @@ def test_an_update_of_500_instances_costs_what_has_changed(page: Page) -> None:
     before = cluster(500, 3000)
     with watched(before) as scene:
         opened(page, scene, 3000)
-        page.evaluate("document.querySelectorAll('.chip').forEach((one) => { one.old = true; })")
+        page.evaluate("""() => {
+            window.written = 0;
+            const all = {subtree: true, childList: true, attributes: true, characterData: true};
+            new MutationObserver((many) => { window.written += many.length; }).observe(
+                document.querySelector("#cluster"), all);
+        }""")
         # A hundred tasks at once are more than ECS starts in a second.
         ends = [replace(one, status="STOPPING", phase="stopping") for one in before.tasks[:50]]
         new = [task(5000 + one, before.instances[one], letter="C", colour=2) for one in range(50)]
-        scene.show(replace(before, tasks=(*ends, *before.tasks[100:], *new)))
+        hosts = (replace(before.instances[0], cpu_left=0), *before.instances[1:])
+        services = (replace(before.services[0], running=2950),)
+        tasks = (*ends, *before.tasks[100:], *new)
+        scene.show(replace(before, instances=hosts, services=services, tasks=tasks))
         expect(page.locator(".task[data-letter=C]")).to_have_count(50)
         expect(page.locator(".task:not(.leaving)")).to_have_count(3000)
-        kept = "[...document.querySelectorAll('.task .chip')].filter((one) => one.old).length"
-        assert page.evaluate(kept) >= 2950
+        # What became of 150 tasks, each of a few attributes, is written, and little else.
+        assert page.evaluate("window.written") < 150 * 15
         took = float(page.evaluate("document.body.dataset.took"))
-        LOG.info("an update took %.1f ms", took)
+        LOG.info("%.1f ms, %s writes", took, page.evaluate("window.written"))
         assert took < UPDATE_MS
