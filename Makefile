@@ -65,11 +65,8 @@ format: setup ## Format the code and mend what the linter can
 	ruff format .
 	ruff check --fix .
 
-snapshots: setup ## Accept the templates as they are now into tests/snapshots
-	pytest -q -n 0 tests/test_snapshots.py --accept-snapshots
-
-diagrams: cdk.out/manifest.json ## Draw docs/diagrams anew from the templates as they are now
-	python -m handbook diagrams
+snapshots: setup ## Accept the templates as they are now into tests/snapshots and docs/diagrams
+	pytest -q -n 0 tests/test_snapshots.py tests/handbook/test_diagrams.py --accept-snapshots
 
 site: setup ## Build the documents as a site into .build/site; a warning is an error
 	python -m handbook site $(ARGS)
@@ -99,4 +96,4 @@ lock: setup ## Write every requirements.txt anew from the direct dependencies be
 	$(LOCK) --python-version 3.11 requirements-checkov.in --output-file requirements-checkov.txt
 	for folder in service/*/; do $(LOCK) --python-version 3.13 $$folder/requirements.in --output-file $$folder/requirements.txt || exit 1; done
 
-.PHONY: help setup synth local watch down test check format snapshots diagrams site image screenshot bench audit deploy destroy lock
+.PHONY: help setup synth local watch down test check format snapshots site image screenshot bench audit deploy destroy lock

@@ -46,7 +46,9 @@ Values = dict[str, Any]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--accept-snapshots", action="store_true", help="write tests/snapshots anew")
+    parser.addoption(
+        "--accept-snapshots", action="store_true", help="write snapshots, diagrams anew"
+    )
 
 
 def pytest_collection_finish() -> None:

@@ -1,4 +1,4 @@
-"""The site is built strictly, from whatever documents there are; the diagrams are up to date."""
+"""The site is built strictly, from whatever documents there are."""
 
 from __future__ import annotations
 
@@ -8,35 +8,8 @@ from pathlib import Path
 
 import pytest
 
-import templates
-from handbook.__main__ import DIAGRAMS, files, main, write
-from handbook.environments import pictures
 from tests.conftest import PROJECT, tracked
 from tests.handbook.conftest import build_site
-
-
-def test_the_diagrams_in_the_repository_are_those_of_the_templates(graph: templates.Graph) -> None:
-    found = files(pictures(graph))
-    assert {path for path in found if path.suffix == ".svg"} == {
-        path.relative_to(PROJECT) for path in (PROJECT / DIAGRAMS).iterdir()
-    }
-    for path, content in found.items():
-        stored = (PROJECT / path).read_text(encoding="utf-8")
-        assert stored == content, f"{path} is not of these templates: make diagrams"
-
-
-def test_a_picture_of_what_is_no_more_is_removed(tmp_path: Path, graph: templates.Graph) -> None:
-    (tmp_path / DIAGRAMS).mkdir(parents=True)
-    (tmp_path / DIAGRAMS / "staging-stacks.svg").touch()
-    write(files(pictures(graph)), tmp_path)
-    assert len(list((tmp_path / DIAGRAMS).iterdir())) == 6
-
-
-def test_where_nothing_is_synthesized_it_says_what_to_do(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["diagrams", "--assembly", str(tmp_path)]) == 1
-    assert "make synth" in capsys.readouterr().err
 
 
 @pytest.fixture
