@@ -9,8 +9,8 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
+from tests.chromium import chromium
 from tests.conftest import PROJECT
-from tests.ops.watch.conftest import chromium
 from tests.rehearsal.playing import Played, until
 
 PICTURE = PROJECT / "docs" / "watch.png"

@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.chromium import chromium
 from tests.conftest import PROJECT
-from tests.ops.watch.conftest import chromium
 from tests.rehearsal.conftest import usable
 from tests.rehearsal.playing import PATIENCE, SPEED, Played, until
 
