@@ -56,7 +56,8 @@ def test_one_command_plays_it_and_another_removes_it(played: Played, runtime: Ru
         assert answer.status == 200
     took = time.monotonic() - began
     LOG.info("%s: %.1f s to the first 200", played.engine, took)
-    assert took < WARM_SECONDS or SPEED < 10
+    # A machine on which others are as busy says nothing of how long it takes.
+    assert took < WARM_SECONDS or SPEED < 10 or os.getloadavg()[0] > 3 * (os.cpu_count() or 1)
     for line in ("has reached a steady state.", "Not played: ", "make down", played.engine):
         assert line in done.stderr
     again = played.up()

@@ -181,6 +181,8 @@ def address(played: Played) -> Iterator[str]:
     process = subprocess.Popen(
         [sys.executable, "-m", "ops", "watch", "sandbox", "--port=0", f"--state={played.state}"],
         cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A shell that began the tests in the background has them, and theirs, ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     assert process.stdout is not None
     endpoint = played.folder.status()["endpoint"]
