@@ -6,6 +6,7 @@ import fcntl
 import gc
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -53,6 +54,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_finish() -> None:
     gc.enable()  # app.py, once imported, has switched it off, which is good for a synth only
+
+
+def hear_ctrl_c() -> None:
+    """Let a child, before it begins, heed SIGINT: a shell in the background has all ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def until(holds: Callable[[], object], *, seconds: float, pause: float = 0.1) -> float:

@@ -33,7 +33,7 @@ from rehearsal.balancer import (
 )
 from rehearsal.balancer_configuration import CONNECT_SECONDS
 from rehearsal.listener_rules import Attributes
-from tests.conftest import until
+from tests.conftest import hear_ctrl_c, until
 from tests.rehearsal.load import Load
 from tests.rehearsal.targets import Server, Servers, needs_haproxy
 
@@ -1119,8 +1119,9 @@ def test_ctrl_c_at_a_terminal_is_the_owners() -> None:
         "    print(connection.getresponse().status, balancer._folder.exists(), flush=True)\n"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", source], stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as one:
+        [sys.executable, "-c", source], stdout=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=hear_ctrl_c,
+    ) as one:  # fmt: skip
         assert one.stdout
         pid, folder = one.stdout.readline().split()
         os.killpg(one.pid, signal.SIGINT)

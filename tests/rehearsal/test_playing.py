@@ -16,7 +16,7 @@ import pytest
 
 from rehearsal.engines import Processes, Runtime
 from rehearsal.world import LABEL
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, hear_ctrl_c
 from tests.rehearsal.playing import SPEED, Played, printed, until
 
 pytestmark = pytest.mark.engine
@@ -75,8 +75,7 @@ def test_an_interrupted_beginning_removes_what_it_began(played: Played, runtime:
     process = subprocess.Popen(
         played.command("up", "sandbox", *played.options),
         cwd=PROJECT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
-        # A shell that began the tests in the background has them, and theirs, ignore it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=hear_ctrl_c,
     )  # fmt: skip
     assert process.stderr is not None
     for line in process.stderr:

@@ -21,7 +21,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.chromium import chromium
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, hear_ctrl_c
 from tests.rehearsal.conftest import usable
 from tests.rehearsal.playing import PATIENCE, SPEED, Played, until
 
@@ -181,8 +181,7 @@ def address(played: Played) -> Iterator[str]:
     process = subprocess.Popen(
         [sys.executable, "-m", "ops", "watch", "sandbox", "--port=0", f"--state={played.state}"],
         cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        # A shell that began the tests in the background has them, and theirs, ignore it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=hear_ctrl_c,
     )  # fmt: skip
     assert process.stdout is not None
     endpoint = played.folder.status()["endpoint"]
