@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,12 @@ from rehearsal.engines import Engine, Processes, Runtime
 from rehearsal.images import build_environment
 from scheduler.agent_settings import AgentSettings, agent_settings
 from tests.conftest import until as until
+from tests.rehearsal.playing import Played
 
 PROJECT = Path(__file__).parent.parent.parent
 # What .ci/engine wrote for Podman on a machine that needs it.
 PODMAN_SETTINGS = PROJECT / ".build" / "containers.conf"
+LOG_CHARACTERS = 4000
 RUN = f"drydock.test={uuid.uuid4().hex[:12]}"
 
 Values = dict[str, Any]
@@ -112,6 +114,16 @@ def runtime(
     runtime = Processes(tmp_path_factory.mktemp(name)) if name == "processes" else usable(name)
     yield runtime
     runtime.clean(RUN)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, Any, Any]:
+    """Add what a rehearsal wrote last to the report of a test that failed with it."""
+    report = yield
+    played = next((one for one in item.funcargs.values() if isinstance(one, Played)), None)
+    if report.failed and played is not None:
+        report.sections.append(("end of the rehearsal's log", played.log()[-LOG_CHARACTERS:]))
+    return report
 
 
 @pytest.fixture(scope="session")

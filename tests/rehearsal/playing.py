@@ -156,6 +156,15 @@ class Played:
             cluster=self.cluster, service=self.service, desiredCount=count
         )
 
+    def allow_instances(self, count: int) -> None:
+        """Raise the group's maximum size to at least that many instances."""
+        client = self.client("autoscaling")
+        (group,) = client.describe_auto_scaling_groups()["AutoScalingGroups"]
+        client.update_auto_scaling_group(
+            AutoScalingGroupName=group["AutoScalingGroupName"],
+            MaxSize=max(count, group["MaxSize"]),
+        )
+
     def settle(self, seconds: float = 180) -> float:
         """Wait until one deployment runs what is desired, and nothing is on its way."""
 
