@@ -252,6 +252,8 @@ def test_an_update_of_500_instances_costs_what_has_changed(page: Page) -> None:
     before = cluster(500, 3000)
     with watched(before) as scene:
         opened(page, scene, 3000)
+        # The end of each one's appearance is written too, on a busy machine much later.
+        expect(page.locator("#cluster .entering")).to_have_count(0, timeout=60_000)
         page.evaluate("""() => {
             window.written = 0;
             const all = {subtree: true, childList: true, attributes: true, characterData: true};
