@@ -94,6 +94,6 @@ destroy: setup ## Take ENV=sandbox down in the order that ends
 lock: setup ## Write every requirements.txt anew from the direct dependencies beside it
 	$(LOCK) --python-version 3.11 --group dev pyproject.toml --output-file requirements.txt
 	$(LOCK) --python-version 3.11 requirements-checkov.in --output-file requirements-checkov.txt
-	for folder in service/*/; do $(LOCK) --python-version 3.13 $$folder/requirements.in --output-file $$folder/requirements.txt || exit 1; done
+	for file in service/*/requirements.in; do $(LOCK) --python-version 3.13 $$file --output-file $${file%.in}.txt || exit 1; done
 
 .PHONY: help setup synth local watch down test check format snapshots site image screenshot bench audit deploy destroy lock

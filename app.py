@@ -55,6 +55,8 @@ class DrydockEnvironment(Stage):
             alerts=settings.alerts,
             logs=logs,
             retain_data=retain,
+            environment=prefix + name,
+            connect_ports=settings.connect_ports,
             vpc=network.vpc,
         )
         ingress = IngressStack(
@@ -69,13 +71,20 @@ class DrydockEnvironment(Stage):
             instances=cluster.instances,
             topic=cluster.topic,
         )
-        for service_name, service_settings in settings.services.items():
-            service = ServiceStack(
+        services: dict[str, ServiceStack] = {}
+        # A task knows only the names that were there when its service was deployed, so a service
+        # is deployed after those that it calls. Source, read 2026-11-25:
+        # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-connect-concepts-deploy.html
+        for service_name in settings.callees_first:
+            service_settings = settings.services[service_name]
+            callees = [services[called] for called in service_settings.calls]
+            services[service_name] = service = ServiceStack(
                 self,
                 service_name.title().replace("-", ""),
                 settings=service_settings,
                 logs=logs,
                 retain_data=retain,
+                environment=prefix + name,
                 name=service_name,
                 architecture=settings.cluster.architecture,
                 synthesizer=registry.synthesizer_for(service_name),
@@ -85,9 +94,15 @@ class DrydockEnvironment(Stage):
                 load_balancer=ingress.load_balancer,
                 topic=cluster.topic,
                 exec_record=cluster.exec_record,
+                instances=cluster.instances,
+                host_ports=settings.cluster.agent.host_ports,
+                callees=[callee.endpoint for callee in callees if callee.endpoint],
+                called_from_instances=settings.called_from_instances(service_name),
             )
-            # The image is named, not referred to, so CloudFormation cannot see this by itself.
+            # Image and endpoint are named, not referred to, so CloudFormation cannot see these.
             service.add_stack_dependency(registry)
+            for callee in callees:
+                service.add_stack_dependency(callee)
         Tags.of(self).add(TAG, prefix + name)
         for stack in self.node.children:
             cast(Stack, stack).termination_protection = settings.deletion_protection

@@ -197,14 +197,33 @@ class RouteSettings(Settings):
     deregistration_delay_seconds: Annotated[int, Field(ge=1, le=3600)]
 
 
+class ConnectSettings(Settings):
+    """Where other services reach this one through Service Connect: by its name, at this port."""
+
+    port: Annotated[int, Field(ge=1024, le=65535)]
+    request_timeout_seconds: Annotated[int, Field(ge=1, le=4000)]
+    idle_timeout_seconds: Annotated[int, Field(ge=1, le=4000)]
+
+
+class ProxySettings(Settings):
+    """What Service Connect's proxy gets in each task, on top of what the container gets."""
+
+    cpu: Annotated[int, Field(ge=2, le=196608)]
+    memory_mib: Annotated[int, Field(ge=6, le=1048576)]
+
+
 class TaskSettings(Settings):
-    """What one task gets, and how it starts and stops."""
+    """What one task gets, and how it starts and stops.
+
+    CPU and memory are the container's; with a proxy the task gets its share as well.
+    """
 
     network_mode: NetworkMode
     port: Annotated[int, Field(ge=1024, le=65535)]
     cpu: Annotated[int, Field(ge=2, le=196608)]
     memory_mib: Annotated[int, Field(ge=6, le=1048576)]
     memory_reservation_mib: Annotated[int, Field(ge=6, le=1048576)]
+    proxy: ProxySettings | None
     health_command: Annotated[tuple[str, ...], Field(min_length=1)]
     drain_seconds: Annotated[int, Field(ge=0, le=110)]
     # A Spot interruption gives two minutes, and no task may be promised more.
@@ -215,7 +234,10 @@ class TaskSettings(Settings):
 
 
 class DeploymentSettings(Settings):
-    """How a new version replaces the old one. Steps count for canary and linear only."""
+    """How a new version replaces the old one.
+
+    Steps count for canary and linear only, the grace only where a balancer checks health.
+    """
 
     strategy: Strategy
     step_percent: Annotated[int, Field(ge=3, le=50)]
@@ -234,19 +256,24 @@ class Schedule(Settings):
 
 
 class ScalingSettings(Settings):
-    """How many tasks, and what makes them more or fewer."""
+    """How many tasks, and what makes them more or fewer; requests only with a route."""
 
     min_tasks: Annotated[int, Field(ge=0, le=5000)]
     max_tasks: Annotated[int, Field(ge=1, le=5000)]
     cpu_percent: Percent
-    requests_per_target_per_minute: Annotated[int, Field(ge=1)]
+    requests_per_target_per_minute: Annotated[int, Field(ge=1)] | None
     schedule: Schedule | None
 
 
 class ServiceSettings(Settings):
-    """One microservice; its source is the folder of its name under service/."""
+    """One microservice; its source is the folder of its name under service/.
 
-    route: RouteSettings
+    With a route it is reached through the balancer; with connect, by the services that call it.
+    """
+
+    route: RouteSettings | None
+    connect: ConnectSettings | None
+    calls: tuple[str, ...]
     task: TaskSettings
     deployment: DeploymentSettings
     scaling: ScalingSettings
@@ -282,9 +309,32 @@ class EnvironmentSettings(Settings):
 
     @property
     def bridge_ports(self) -> HostPorts | None:
-        """The host ports that the balancer must reach: none where no service is in bridge mode."""
-        modes = {service.task.network_mode for service in self.services.values()}
+        """The host ports that the balancer must reach: none without a route to bridge mode."""
+        routed = (service for service in self.services.values() if service.route)
+        modes = {service.task.network_mode for service in routed}
         return self.cluster.agent.host_ports if "bridge" in modes else None
+
+    @property
+    def connect_ports(self) -> HostPorts | None:
+        """The host ports that instances must reach on each other, for calls in bridge mode."""
+        bridged = {
+            name
+            for name, service in self.services.items()
+            if service.task.network_mode == "bridge" and self.called_from_instances(name)
+        }
+        return self.cluster.agent.host_ports if bridged else None
+
+    @property
+    def callees_first(self) -> list[str]:
+        """The services' names, each after those that it calls."""
+        return _callees_first(self.services)
+
+    def called_from_instances(self, name: str) -> bool:
+        """Whether a service in bridge mode calls that one, and so from the instances' address."""
+        return any(
+            name in service.calls and service.task.network_mode == "bridge"
+            for service in self.services.values()
+        )
 
 
 class SettingsError(Exception):
@@ -376,11 +426,16 @@ def _contradictions(name: str, settings: EnvironmentSettings) -> Iterator[str]:
             yield _fault(f"services.{service_name}", expected, service_name)
     for service_name, service in settings.services.items():
         place = f"services.{service_name}"
-        taken = priorities.setdefault(service.route.priority, service_name)
-        if taken != service_name:
-            expected = f"a priority of its own, not that of {taken}"
-            yield _fault(f"{place}.route.priority", expected, service.route.priority)
-        for fault in _service_contradictions(service, settings):
+        if service.route:
+            taken = priorities.setdefault(service.route.priority, service_name)
+            if taken != service_name:
+                expected = f"a priority of its own, not that of {taken}"
+                yield _fault(f"{place}.route.priority", expected, service.route.priority)
+        for fault in (
+            *_service_contradictions(service),
+            *_route_contradictions(service, settings.ingress),
+            *_connect_contradictions(service_name, service, settings.services),
+        ):
             yield f"{place}.{fault}"
 
 
@@ -447,34 +502,115 @@ def _ingress_contradictions(ingress: IngressSettings, region: str) -> Iterator[s
         yield _fault("ingress.domain.name", expected, domain.name)
 
 
-def _service_contradictions(
-    service: ServiceSettings, settings: EnvironmentSettings
-) -> Iterator[str]:
+def _service_contradictions(service: ServiceSettings) -> Iterator[str]:
     task, scaling = service.task, service.scaling
     if task.drain_seconds >= task.stop_timeout_seconds:
         expected = f"less than stop_timeout_seconds, {task.stop_timeout_seconds}"
         yield _fault("task.drain_seconds", expected, task.drain_seconds)
-    if task.drain_seconds > service.route.deregistration_delay_seconds:
-        delay = service.route.deregistration_delay_seconds
-        expected = f"at most route.deregistration_delay_seconds, {delay}"
-        yield _fault("task.drain_seconds", expected, task.drain_seconds)
-    if task.keep_alive_seconds <= settings.ingress.idle_timeout_seconds:
-        # The balancer would reuse a connection that the service is just closing, and answer 502.
-        expected = (
-            f"more than ingress.idle_timeout_seconds, {settings.ingress.idle_timeout_seconds}"
-        )
-        yield _fault("task.keep_alive_seconds", expected, task.keep_alive_seconds)
     if task.memory_reservation_mib >= task.memory_mib:
         expected = f"less than memory_mib, {task.memory_mib}"
         yield _fault("task.memory_reservation_mib", expected, task.memory_reservation_mib)
-    for variable in VARIABLES & set(task.secrets):
-        expected = f"none of {', '.join(sorted(VARIABLES))}, which the task definition sets"
+    variables = VARIABLES | {url_variable(called) for called in service.calls}
+    for variable in variables & set(task.secrets):
+        expected = f"none of {', '.join(sorted(variables))}, which the task definition sets"
         yield _fault(f"task.secrets.{variable}", expected, variable)
     if scaling.min_tasks > scaling.max_tasks:
         expected = f"at most max_tasks, {scaling.max_tasks}"
         yield _fault("scaling.min_tasks", expected, scaling.min_tasks)
-    if "*" in service.route.health_path or "?" in service.route.health_path:
-        yield _fault("route.health_path", "a path without * and ?", service.route.health_path)
+
+
+def _route_contradictions(service: ServiceSettings, ingress: IngressSettings) -> Iterator[str]:
+    task, route, requests = (
+        service.task,
+        service.route,
+        service.scaling.requests_per_target_per_minute,
+    )
+    place = "scaling.requests_per_target_per_minute"
+    if route is None:
+        if requests is not None:
+            expected = "null, since without a route no balancer counts its requests"
+            yield _fault(place, expected, requests)
+        return
+    if requests is None:
+        yield _fault(place, "an integer of 1 or more, since it has a route", requests)
+    if task.drain_seconds > route.deregistration_delay_seconds:
+        delay = route.deregistration_delay_seconds
+        expected = f"at most route.deregistration_delay_seconds, {delay}"
+        yield _fault("task.drain_seconds", expected, task.drain_seconds)
+    if task.keep_alive_seconds <= ingress.idle_timeout_seconds:
+        # The balancer would reuse a connection that the service is just closing, and answer 502.
+        expected = f"more than ingress.idle_timeout_seconds, {ingress.idle_timeout_seconds}"
+        yield _fault("task.keep_alive_seconds", expected, task.keep_alive_seconds)
+    if "*" in route.health_path or "?" in route.health_path:
+        yield _fault("route.health_path", "a path without * and ?", route.health_path)
+
+
+def _connect_contradictions(
+    name: str, service: ServiceSettings, services: Mapping[str, ServiceSettings]
+) -> Iterator[str]:
+    task, connect = service.task, service.connect
+    offering = ", ".join(one for one, other in services.items() if other.connect and one != name)
+    for index, called in enumerate(service.calls):
+        if called == name or called not in services or not services[called].connect:
+            expected = f"another service with connect, one of {offering or 'none'}"
+            yield _fault(f"calls.{index}", expected, called)
+        elif called in service.calls[:index]:
+            yield _fault(f"calls.{index}", "each service once", called)
+        elif name in _called_by(called, services):
+            # Each stack would have to be deployed after the other.
+            yield _fault(f"calls.{index}", "a service that does not call this one in turn", called)
+    connected = connect is not None or bool(service.calls)
+    if connected and task.proxy is None:
+        yield _fault("task.proxy", "an object, since the service has connect or calls", None)
+    if not connected and task.proxy is not None:
+        expected = "null, since the service has neither connect nor calls"
+        yield _fault("task.proxy", expected, task.proxy.model_dump())
+    if connect and connect.request_timeout_seconds > connect.idle_timeout_seconds:
+        # The connection would end first, and its request with it. Source, read 2026-11-25:
+        # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-connect-concepts-deploy.html
+        expected = f"at most idle_timeout_seconds, {connect.idle_timeout_seconds}"
+        yield _fault("connect.request_timeout_seconds", expected, connect.request_timeout_seconds)
+    if connect and task.keep_alive_seconds <= connect.idle_timeout_seconds:
+        # As with the balancer: who sends must be the one who ends an idle connection.
+        expected = f"more than connect.idle_timeout_seconds, {connect.idle_timeout_seconds}"
+        yield _fault("task.keep_alive_seconds", expected, task.keep_alive_seconds)
+    strategy = service.deployment.strategy
+    if strategy != "rolling" and service.route is None and connect is None:
+        # ECS shifts traffic at a balancer or in Service Connect. Source, read 2026-11-25:
+        # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/blue-green-deployment-implementation.html
+        expected = "rolling, since there is no traffic to shift without route and connect"
+        yield _fault("deployment.strategy", expected, strategy)
+
+
+def _called_by(name: str, services: Mapping[str, ServiceSettings]) -> set[str]:
+    """Give the services that one calls, and those that these call in turn."""
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        service = services.get(waiting.pop())
+        more = set(service.calls) - found if service else set()
+        found |= more
+        waiting += more
+    return found
+
+
+def _callees_first(services: Mapping[str, ServiceSettings]) -> list[str]:
+    ordered: list[str] = []
+
+    def add(name: str) -> None:
+        for called in services[name].calls:
+            add(called)
+        if name not in ordered:
+            ordered.append(name)
+
+    for name in services:
+        add(name)
+    return ordered
+
+
+def url_variable(service: str) -> str:
+    """Name the variable that tells a task where a service that it calls is, like QUOTES_URL."""
+    return service.upper().replace("-", "_") + "_URL"
 
 
 def _range_fault(place: str, cidr: str) -> Iterator[str]:

@@ -6,12 +6,13 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from bench import scheduler, service, synth
+from bench import microservices, scheduler, service, synth
 from bench.report import BenchError, Outcome, say
 
 BENCHMARKS: Mapping[str, Callable[[int], Outcome]] = {
     "synth": synth.run,
     "service": service.run,
+    "microservices": microservices.run,
     "scheduler": scheduler.run,
 }
 

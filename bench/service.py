@@ -119,7 +119,7 @@ def run(rounds: int) -> Outcome:
         f"service: GET {PATH}, medians of {rounds} interleaved rounds of {SECONDS} s",
         f"each in a container with {limits}, on {where}; {CONNECTIONS} connections of "
         f"{generator()}",
-        f"{_engine_version(engine)}, {os.cpu_count()} CPUs; {_versions()}, nginx of Debian 13; "
+        f"{engine_version(engine)}, {os.cpu_count()} CPUs; {_versions()}, nginx of Debian 13; "
         "health checks off",
         "",
     )
@@ -199,8 +199,10 @@ def _contenders(engine: Engine) -> dict[str, Contender]:
         for asset in images.assets(graph.stack("Sandbox/Web")):
             images.build(engine, asset)
     (ours,) = properties["ContainerDefinitions"]
-    # Its own process would be counted with the requests, and the other two have none.
+    # Its own process would be counted with the requests, and the other two have none. Nor have they
+    # another service to call; that is measured in bench/microservices.py.
     ours = {key: value for key, value in ours.items() if key != "HealthCheck"}
+    ours["Environment"] = [one for one in ours["Environment"] if one["Name"] != "QUOTES_URL"]
 
     def contender(changes: Mapping[str, object]) -> Contender:
         task = properties | {"ContainerDefinitions": [{**ours, **changes}]}
@@ -228,7 +230,7 @@ def _identity(engine: Engine, ours: Contender) -> str:
     """Ask ours once for the JSON that all three then give."""
     container = engine.run(ours.run, labels={LABEL: "identity"})
     try:
-        return _first_answer(_addresses(engine, container))[1]
+        return first_answer(_addresses(engine, container))[1]
     finally:
         engine.remove(container)
 
@@ -242,7 +244,7 @@ def _measure(
     container = engine.run(contender.run, labels={LABEL: "load"}, options=pinned)
     try:
         began = datetime.fromisoformat(engine.inspect(container)["State"]["StartedAt"]).timestamp()
-        address, _ = _first_answer(_addresses(engine, container))
+        address, _ = first_answer(_addresses(engine, container))
         answered = time.time()
         load(address, PATH, seconds=WARM_UP_SECONDS, core=asking)
         before = _counters(engine, container)
@@ -282,7 +284,7 @@ def _addresses(engine: Engine, container: str) -> list[str]:
     return [*found, f"127.0.0.1:{engine.port(container, port)}"]
 
 
-def _first_answer(addresses: Sequence[str], seconds: float = 30) -> tuple[str, str]:
+def first_answer(addresses: Sequence[str], seconds: float = 30) -> tuple[str, str]:
     """Ask in turn until one answers 200; give the address and the body."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -336,7 +338,8 @@ def _size(engine: Engine, image: str) -> int:
     return int(done.stdout)
 
 
-def _engine_version(engine: Engine) -> str:
+def engine_version(engine: Engine) -> str:
+    """Name the engine and its version."""
     done = subprocess.run(
         [engine.command, "version", "--format", "{{.Server.Version}}"],
         capture_output=True, text=True, check=False,

@@ -204,10 +204,13 @@ def _health(
 
     A health path outside the service's own route (route.path /quotes/*, health_path
     /health/ready) would be answered by another service or by nobody, and a certificate without a
-    domain never fits the balancer's own name; there the balancer's health checks are asked.
+    domain never fits the balancer's own name; there the balancer's health checks are asked. A
+    service that has no route lacks nothing more once its rollout is complete.
     """
-    ingress = environment.settings.ingress
-    path = environment.settings.services[name].route.health_path
+    ingress, route = environment.settings.ingress, environment.settings.services[name].route
+    if route is None:
+        return ""
+    path = route.health_path
     if _answering(environment, path) != name or (ingress.https and ingress.domain is None):
         return _target_health(aws, targets)
     try:
@@ -222,11 +225,12 @@ def _answering(environment: Environment, path: str) -> str | None:
 
     Source: https://docs.aws.amazon.com/elasticloadbalancing/latest/application/rule-condition-types.html
     """
-    by_priority = sorted(
-        environment.settings.services.items(), key=lambda service: service[1].route.priority
-    )
-    fits = (name for name, service in by_priority if fnmatchcase(path, service.route.path))
-    return next(fits, None)
+    routes = [
+        (one.route.priority, name, one.route.path)
+        for name, one in environment.settings.services.items()
+        if one.route is not None
+    ]
+    return next((name for _, name, fits in sorted(routes) if fnmatchcase(path, fits)), None)
 
 
 def _target_health(aws: Aws, targets: list[str]) -> str:

@@ -63,7 +63,7 @@ class Environment:
     @property
     def stacks(self) -> list[str]:
         """The names of its stacks in CloudFormation, in deployment order."""
-        services = (self.service_stack(name) for name in self.settings.services)
+        services = (self.service_stack(name) for name in self.settings.callees_first)
         return [*(self.stack(name) for name in SHARED_STACKS), *services]
 
     def stack(self, construct_id: str) -> str:

@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     broken.add_argument("--environment", default="sandbox", type=_environment)
     broken.add_argument(
         "arguments", nargs="*",
-        help="task [ID]; instance [ID]; az ZONE; image [SERVICE "
+        help="task [ID or SERVICE]; instance [ID]; az ZONE; image [SERVICE "
         f"[{'|'.join((*IMAGES, MISSING))}]]; health [TASK]; capacity; draining",
     )  # fmt: skip
     add("restore", "mend what was broken")

@@ -26,6 +26,8 @@ from templates import Unresolved, Value
 FAMILY_LABEL = "com.amazonaws.ecs.task-definition-family"
 CONTAINER_LABEL = "com.amazonaws.ecs.container-name"
 
+# Of one CPU.
+CPU_UNITS = 1024
 # Docker itself takes 0 shares for 1024. Source: task_linux.go, dockerCPUShares.
 MINIMUM_CPU_SHARES = 2
 # Docker's own, since 20.10. Source: the page of API_ContainerDefinition, memory.
@@ -98,8 +100,8 @@ def run(
     paths, devices and namespaces), cannot, or could be read as something else by an engine. What is
     merely left out is named in `departures`.
 
-    CPU units are a share and not a quota on EC2: a container may use all that its neighbours
-    leave, and its units count only where they compete.
+    A container's CPU units are a share and not a quota on EC2: it may use all that its neighbours
+    leave, and its units count only where they compete. A task's own, if any, are a quota.
     Source: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html
     """
     definitions = task_definition.get("ContainerDefinitions") or []
@@ -149,8 +151,6 @@ _REASONS = {
     "PlacementConstraints": "a scheduler's matter, not a container's",
     "RequiresCompatibilities": "a scheduler's matter, not a container's",
     "RuntimePlatform": "the image is built for this machine",
-    "Cpu": "of the task's own cgroup, which is not made here",
-    "Memory": "of the task's own cgroup, which is not made here",
     "Tags": "AWS's, not the engine's",
 }
 _REFUSED_HERE = "containers here run on somebody's own machine"
@@ -271,7 +271,13 @@ class _Translation:
         options = [f"--cpu-shares={shares}", f"--pids-limit={-1 if pids is None else pids}"]
         if pids is not None and self._others:
             self._departs("ECS_TASK_PIDS_LIMIT", "per container here, for the whole task on ECS")
+        cpus, whole = self._task_limits()
+        if cpus is not None:
+            options.append(f"--cpus={cpus:g}")
         memory = fields.number_or_none("Memory", MINIMUM_MEMORY_MIB)
+        if whole is not None and memory is not None and memory > whole:
+            raise fields.error("Memory", f"at most the task's, {whole} MiB")
+        memory = whole if memory is None else memory
         swap = self._linux_fields.number_or_none("MaxSwap")
         swappiness = self._linux_fields.number_or_none("Swappiness")
         if memory is not None:
@@ -289,6 +295,22 @@ class _Translation:
             options.append(f"--ulimit={_word(limit, 'Name')}={soft}:{hard}")
             self._report(limit)
         return options
+
+    def _task_limits(self) -> tuple[float | None, int | None]:
+        """Give CPUs and MiB of the task's own cgroup, a quota and a hard limit; None where none is.
+
+        Source: task_linux.go, BuildLinuxResourceSpec, read 2026-11-25; the setting is of README.md.
+        """
+        units = self._task.number_or_none("Cpu", 1)
+        memory = self._task.number_or_none("Memory", MINIMUM_MEMORY_MIB)
+        if self._agent.settings.get("ECS_ENABLE_TASK_CPU_MEM_LIMIT", "true").lower() == "false":
+            return None, None
+        for name, value in (("Cpu", units), ("Memory", memory)):
+            if value is not None and self._others:
+                self._departs(
+                    f"TaskDefinition.{name}", "for each container here, for the whole task on ECS"
+                )
+        return None if units is None else units / CPU_UNITS, memory
 
     def _linux(self) -> list[str]:
         linux = self._linux_fields

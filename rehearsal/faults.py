@@ -122,11 +122,17 @@ class Faults:
             for one in self._world.tasks.values()
             if one.id in self._world.state.tasks and one.started_at and not one.has_ended
         ]
-        found = [
-            one
-            for one in running
-            if one.id.startswith(wanted) or one.group == f"service:{wanted}" or not wanted
-        ]
+        behind = f"service:{self._behind_the_balancer()}"
+        found = (
+            [
+                one
+                for one in running
+                if one.id.startswith(wanted)
+                or _is_called(one.group.removeprefix("service:"), wanted)
+            ]
+            if wanted
+            else [one for one in running if one.group == behind] or running
+        )
         if not found:
             there = ", ".join(one.id for one in running) or "none: no task is running"
             raise FaultError(f"task {wanted!r}: expected one of {there}")
@@ -182,14 +188,16 @@ class Faults:
 
     def _find_service(self, wanted: str) -> str:
         active = [name for name, one in self._world.state.services.items() if one.is_active]
-        found = [
-            name
-            for name in active
-            if wanted.lower() in (name.lower(), "") or f"-{wanted.lower()}-" in name.lower()
-        ]
+        found = [name for name in active if _is_called(name, wanted or self._behind_the_balancer())]
         if len(found) != 1:
             raise FaultError(f"service {wanted!r}: expected one of {', '.join(active)}")
         return found[0]
+
+    def _behind_the_balancer(self) -> str:
+        """Name the service that is meant where none is named; empty where there are several."""
+        active = [one for one in self._world.state.services.values() if one.is_active]
+        behind = [one for one in active if one.definition.has_targets] or active
+        return behind[0].name if len(behind) == 1 else ""
 
     def _health(self, wanted: str = "") -> Done:
         record = self._find_task(wanted)
@@ -207,6 +215,12 @@ class Faults:
     def _draining(self) -> Done:
         self._world.state.deregisters_first = False
         return Done("Containers are stopped while they are still registered with the balancer.")
+
+
+def _is_called(name: str, wanted: str) -> bool:
+    """Whether a word means that service: its name, or its stack's part of it, like quotes."""
+    word = wanted.lower()
+    return bool(word) and (word == name.lower() or f"-{word}-" in name.lower())
 
 
 def _has(service: Service) -> str:

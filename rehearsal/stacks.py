@@ -36,6 +36,7 @@ PLAYED = {
     "AWS::ElasticLoadBalancingV2::LoadBalancer": "the load balancer",
     "AWS::ElasticLoadBalancingV2::TargetGroup": "the load balancer",
     "AWS::Logs::LogGroup": "the containers' logs",
+    "AWS::ServiceDiscovery::HttpNamespace": "Service Connect's names",
 }
 # What plays no part because nobody plays these.
 NOT_PLAYED = {

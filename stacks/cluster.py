@@ -8,10 +8,11 @@ from aws_cdk import Duration, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
+from aws_cdk import aws_servicediscovery as servicediscovery
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from settings import AlertSettings, ClusterSettings, LogSettings
+from settings import AlertSettings, ClusterSettings, HostPorts, LogSettings
 from stacks.constructs.alerts import Alerts, alarm
 from stacks.constructs.container_instances import ContainerInstances
 from stacks.constructs.event_record import EventRecord
@@ -38,6 +39,8 @@ class ClusterStack(Stack):
         alerts: AlertSettings,
         logs: LogSettings,
         retain_data: bool,
+        environment: str,
+        connect_ports: HostPorts | None,
         vpc: ec2.IVpc,
     ) -> None:
         super().__init__(scope, construct_id, description="Drydock: the ECS cluster on EC2")
@@ -48,6 +51,12 @@ class ClusterStack(Stack):
             "Cluster",
             vpc=vpc,
             container_insights_v2=ecs.ContainerInsights[settings.container_insights.upper()],
+            # Where services find each other. With a name of ours, as Cloud Map wants one.
+            default_cloud_map_namespace=ecs.CloudMapNamespaceOptions(
+                name=environment,
+                type=servicediscovery.NamespaceType.HTTP,
+                use_for_service_connect=True,
+            ),
         )
         self.exec_record = ExecRecord(self, "ExecRecord", cluster=cluster, logs=log_groups)
         if settings.container_insights == "disabled":
@@ -64,6 +73,15 @@ class ClusterStack(Stack):
         )
         self.capacity_provider = instances.capacity_provider
         self.instances = instances.security_group
+        if connect_ports:
+            # For calls between tasks in bridge mode, which have their instance's address; exactly
+            # the ports that the agent gives to tasks. Source, read 2026-11-25:
+            # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-connect-concepts-deploy.html
+            self.instances.add_ingress_rule(
+                self.instances,
+                ec2.Port.tcp_range(connect_ports.first, connect_ports.last),
+                "Calls between tasks in bridge mode",
+            )
         EventRecord(
             self,
             "Events",

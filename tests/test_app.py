@@ -87,10 +87,10 @@ def test_cdk_ls_shows_the_architecture(synthesized: Assembly) -> None:
     assert done.returncode == 0, done.stderr
     shown = done.stdout
     for environment in ("Sandbox", "Production"):
-        for stack in ("Network", "Registry", "Cluster", "Ingress", "Web"):
+        for stack in ("Network", "Registry", "Cluster", "Ingress", "Quotes", "Web"):
             assert f"- id: {environment}/{stack}" in shown
     web = shown.split("- id: Sandbox/Web (Sandbox-Web)")[1].split("\n- id: ")[0]
-    for stack in ("Network", "Registry", "Cluster", "Ingress"):
+    for stack in ("Network", "Registry", "Cluster", "Ingress", "Quotes"):
         assert f"Sandbox/{stack}" in web
 
 
@@ -99,7 +99,7 @@ def test_production_cannot_be_deleted_by_a_slip(synthesized: Assembly) -> None:
         path = synthesized.directory / f"assembly-{environment}" / "manifest.json"
         artifacts = json.loads(path.read_text(encoding="utf-8"))["artifacts"].values()
         stacks = [one for one in artifacts if one["type"] == "aws:cloudformation:stack"]
-        assert len(stacks) == 5
+        assert len(stacks) == 6
         for one in stacks:
             assert one["properties"].get("terminationProtection", False) is protected
 

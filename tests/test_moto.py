@@ -29,7 +29,7 @@ REFUSED = {
 }
 REFUSED_PROPERTIES = {("AWS::KMS::Key", "Tags"): "it expects TagKey where CloudFormation has Key"}
 # Of what it creates it drops these: scanning of a repository, a task definition's network mode,
-# and of a service its load balancers, circuit breaker, placement and grace period.
+# and of a service its load balancers, circuit breaker, placement, grace period and Service Connect.
 # moto passes these types by with a log line: the templates declare them, no resource comes of it.
 LEFT_OUT = {
     "AWS::ApplicationAutoScaling::ScalableTarget",
@@ -43,6 +43,7 @@ LEFT_OUT = {
     "AWS::EC2::SecurityGroupEgress",
     "AWS::Logs::ResourcePolicy",
     "AWS::S3::BucketPolicy",
+    "AWS::ServiceDiscovery::HttpNamespace",
     "AWS::SNS::Subscription",
     "AWS::SNS::TopicPolicy",
     "AWS::WAFv2::LoggingConfiguration",
@@ -51,12 +52,13 @@ LEFT_OUT = {
 }
 # What only such a resource could give, and other stacks import; resolved by hand.
 BY_HAND = {
+    r'{"Fn::GetAtt": \["[^"]*DiscoveryNamespace[^"]*", "Arn"\]}': "made-by-hand",
     r'{"Fn::ImportValue": "[^"]*CapacityProvider[^"]*"}': "made-by-hand",
     r'{"Fn::GetAtt": \["[^"]*", "TargetGroupFullName"\]}': "targetgroup/made-by-hand/0",
 }
 # moto knows other images, and lets nobody write below /aws; the defaults name these instead.
 PARAMETERS = {"image": "ami-12345678", "bootstrap": "30"}
-STACKS = ("Network", "Registry", "Cluster", "Ingress", "Web")
+STACKS = ("Network", "Registry", "Cluster", "Ingress", "Quotes", "Web")
 
 
 class Deployed:
@@ -138,10 +140,12 @@ def test_the_vpc_has_its_subnets_and_gateways(deployed: Deployed) -> None:
     assert len(gateways["NatGateways"]) == (1 if zones == 2 else 3)
 
 
-def test_the_repository_is_immutable(deployed: Deployed) -> None:
-    (one,) = boto3.client("ecr").describe_repositories()["repositories"]
-    assert one["repositoryName"] == f"{deployed.environment.lower()}-web"
-    assert one["imageTagMutability"] == "IMMUTABLE"
+def test_the_repositories_are_immutable(deployed: Deployed) -> None:
+    found = boto3.client("ecr").describe_repositories()["repositories"]
+    environment = deployed.environment.lower()
+    names = {one["repositoryName"] for one in found}
+    assert names == {f"{environment}-web", f"{environment}-quotes"}
+    assert {one["imageTagMutability"] for one in found} == {"IMMUTABLE"}
 
 
 def test_the_launch_template_is_what_instances_get(deployed: Deployed) -> None:
@@ -190,23 +194,29 @@ def test_the_balancer_stands_in_the_public_subnets_and_forwards_to_the_service(
 
 
 @pytest.mark.usefixtures("deployed")
-def test_the_task_definition_says_what_the_container_gets() -> None:
+def test_the_task_definitions_say_what_the_containers_get() -> None:
     client = boto3.client("ecs")
-    (arn,) = client.list_task_definitions()["taskDefinitionArns"]
-    task = client.describe_task_definition(taskDefinition=arn)["taskDefinition"]
-    (container,) = task["containerDefinitions"]
-    assert container["user"] == "10001:10001"
-    assert container["readonlyRootFilesystem"] is True
-    assert container["linuxParameters"]["capabilities"] == {"drop": ["ALL"]}
+    arns = client.list_task_definitions()["taskDefinitionArns"]
+    assert len(arns) == 2
+    for arn in arns:
+        task = client.describe_task_definition(taskDefinition=arn)["taskDefinition"]
+        (container,) = task["containerDefinitions"]
+        assert container["user"] == "10001:10001"
+        assert container["readonlyRootFilesystem"] is True
+        assert container["linuxParameters"]["capabilities"] == {"drop": ["ALL"]}
+        # The proxy's share; of the task's own CPU moto tells nothing.
+        assert int(task["memory"]) - container["memory"] == 64
 
 
-def test_the_service_is_in_the_cluster(deployed: Deployed) -> None:
+def test_the_services_are_in_the_cluster(deployed: Deployed) -> None:
     client = boto3.client("ecs")
     (cluster,) = client.list_clusters()["clusterArns"]
     assert deployed.resources("Cluster", "AWS::ECS::Cluster") == [cluster.split("/")[-1]]
-    (service,) = client.list_services(cluster=cluster)["serviceArns"]
-    (described,) = client.describe_services(cluster=cluster, services=[service])["services"]
-    assert described["taskDefinition"] == client.list_task_definitions()["taskDefinitionArns"][0]
+    services = client.list_services(cluster=cluster)["serviceArns"]
+    described = client.describe_services(cluster=cluster, services=services)["services"]
+    assert len(described) == 2
+    used = [one["taskDefinition"] for one in described]
+    assert sorted(used) == sorted(client.list_task_definitions()["taskDefinitionArns"])
 
 
 def test_every_log_group_ends_with_its_retention(deployed: Deployed) -> None:

@@ -206,9 +206,124 @@ def test_a_domain_lies_in_its_zone(values: Values) -> None:
 
 def test_two_services_cannot_have_one_priority(values: Values) -> None:
     services = values["sandbox"]["services"]
-    services["quotes"] = copy.deepcopy(services["web"])
-    expected = "services.quotes.route.priority: expected a priority of its own, not that of web"
+    services["other"] = copy.deepcopy(services["web"])
+    expected = "services.other.route.priority: expected a priority of its own, not that of web"
     assert faults(values) == (f"sandbox.{expected}, got 100",)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "expected"),
+    [
+        (
+            "web.calls",
+            ["quote"],
+            "web.calls.0: expected another service with connect, one of",
+        ),
+        ("web.calls", ["web"], "web.calls.0: expected another service with connect, one of"),
+        ("web.calls", ["quotes"] * 2, "web.calls.1: expected each service once"),
+        (
+            "quotes.calls",
+            ["web"],
+            "quotes.calls.0: expected another service with connect, one of",
+        ),
+        ("web.calls", "quotes", "web.calls: expected a list of each a string"),
+        ("quotes.connect", None, "web.calls.0: expected another service with connect, one of"),
+        (
+            "web.task.proxy",
+            None,
+            "web.task.proxy: expected an object, since the service has",
+        ),
+        (
+            "web.calls",
+            [],
+            "web.task.proxy: expected null, since the service has",
+        ),
+        (
+            "quotes.connect.request_timeout_seconds",
+            61,
+            "quotes.connect.request_timeout_seconds: expected at most idle_timeout_seconds, 60",
+        ),
+        (
+            "quotes.task.keep_alive_seconds",
+            60,
+            "quotes.task.keep_alive_seconds: expected more than connect.idle_timeout_seconds, 60",
+        ),
+        (
+            "quotes.scaling.requests_per_target_per_minute",
+            9,
+            "quotes.scaling.requests_per_target_per_minute: expected null, since without a route",
+        ),
+        (
+            "web.scaling.requests_per_target_per_minute",
+            None,
+            "web.scaling.requests_per_target_per_minute: expected an integer of 1 or more, since",
+        ),
+        (
+            "web.task.secrets",
+            {"QUOTES_URL": "arn:aws:secretsmanager:us-east-1:111122223333:secret:key-AbCdEf"},
+            "web.task.secrets.QUOTES_URL: expected none of DRAIN_SECONDS, KEEP_ALIVE_SECONDS",
+        ),
+    ],
+)
+def test_services_that_cannot_reach_each_other_are_refused(
+    values: Values, place: str, value: object, expected: str
+) -> None:
+    put(values, f"sandbox.services.{place}", value)
+    assert any(line.startswith(f"sandbox.services.{expected}") for line in faults(values))
+
+
+def test_services_do_not_call_each_other_in_a_circle(values: Values) -> None:
+    services = values["sandbox"]["services"]
+    services["web"]["connect"] = copy.deepcopy(services["quotes"]["connect"])
+    services["middle"] = copy.deepcopy(services["quotes"]) | {"calls": ["web"]}
+    services["quotes"]["calls"] = ["middle"]
+    assert [line.split(" got ")[0] for line in faults(values)] == [
+        f"sandbox.services.{name}.calls.0: expected a service that does not call this one in turn,"
+        for name in ("web", "quotes", "middle")
+    ]
+
+
+@pytest.mark.parametrize("strategy", ["blue-green", "canary", "linear"])
+def test_traffic_is_not_shifted_where_nothing_reaches_the_service(
+    values: Values, strategy: str
+) -> None:
+    services = values["sandbox"]["services"]
+    services["quotes"]["deployment"]["strategy"] = strategy
+    parse(values)
+    services["quotes"] |= {"connect": None}
+    services["web"]["calls"] = []
+    services["quotes"]["task"]["proxy"] = services["web"]["task"]["proxy"] = None
+    (fault,) = faults(values)
+    assert fault.startswith("sandbox.services.quotes.deployment.strategy: expected rolling, since")
+
+
+def test_a_service_comes_after_those_that_it_calls(values: Values) -> None:
+    services = values["sandbox"]["services"]
+    services["quotes"] |= {"calls": ["under"]}
+    services["under"] = copy.deepcopy(services["quotes"]) | {"calls": []}
+    assert list(services) == ["web", "quotes", "under"]
+    assert parse(values)["sandbox"].callees_first == ["under", "quotes", "web"]
+
+
+@pytest.mark.parametrize(
+    ("web", "quotes", "balancer", "instances"),
+    [
+        ("bridge", "bridge", True, True),
+        ("awsvpc", "bridge", False, False),
+        ("bridge", "awsvpc", True, False),
+        ("awsvpc", "awsvpc", False, False),
+    ],
+)
+def test_host_ports_are_opened_only_to_those_that_need_them(
+    values: Values, web: str, quotes: str, balancer: bool, instances: bool
+) -> None:
+    put(values, "sandbox.services.web.task.network_mode", web)
+    put(values, "sandbox.services.quotes.task.network_mode", quotes)
+    sandbox = parse(values)["sandbox"]
+    ports = sandbox.cluster.agent.host_ports
+    assert sandbox.bridge_ports == (ports if balancer else None)
+    assert sandbox.connect_ports == (ports if instances else None)
+    assert sandbox.called_from_instances("quotes") == (web == "bridge")
 
 
 def test_an_environment_may_not_be_named_as_ecs_refuses(values: Values) -> None:

@@ -53,7 +53,7 @@ def test_an_unknown_environment_is_refused_with_those_that_there_are(
 
 
 def test_every_stack_of_both_environments_is_read(graph: Graph) -> None:
-    names = {"Network", "Registry", "Cluster", "Ingress", "Web"}
+    names = {"Network", "Registry", "Cluster", "Ingress", "Quotes", "Web"}
     assert set(graph.stacks) == {f"{env}/{n}" for env in ("Sandbox", "Production") for n in names}
     web = graph.stack("Sandbox/Web")
     assert web.name == "Sandbox-Web"

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from aws_cdk import App
 
 import app
-import stacks.service
 from settings import parse
 
 Values = dict[str, Any]
@@ -26,24 +24,14 @@ SECRET = "arn:aws:secretsmanager:us-east-1:111122223333:secret:quotes-key-AbCdEf
 
 
 def synthesize(directory: Path, context: Values) -> None:
-    """Synthesize all variants in one app, and the sandbox with a second microservice in another.
-
-    The folder of that microservice is made up.
-    """
-    sources = directory / "service"
-    sources.mkdir()
-    (sources / "web").symlink_to(PROJECT / "service" / "web")
-    (sources / "quotes").mkdir()
-    (sources / "quotes" / "Dockerfile").write_text("FROM python:3.13-slim-trixie\n")
+    """Synthesize all variants in one app, and the sandbox with one microservice more in another."""
     described = {change.__name__: changed(change) for change in CHANGES}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stacks.service, "SOURCES", sources)
-        for name, values in (("variants", described), ("added", {"sandbox": changed(added)})):
-            out = App(outdir=str(directory / name), context=context | CLI_CONTEXT, **FAST)
-            app.build(out, parse(values))
-            # A user who changes a value must not meet a finding that nobody has looked at.
-            app.check(out)
-            out.synth()
+    for name, values in (("variants", described), ("added", {"sandbox": changed(added)})):
+        out = App(outdir=str(directory / name), context=context | CLI_CONTEXT, **FAST)
+        app.build(out, parse(values))
+        # A user who changes a value must not meet a finding that nobody has looked at.
+        app.check(out)
+        out.synth()
 
 
 def changed(change: Callable[[Values], None]) -> Values:
@@ -55,8 +43,13 @@ def changed(change: Callable[[Values], None]) -> Values:
 
 
 def bluegreen(values: Values) -> None:
-    """Blue-green, no way to the internet, ECS Exec under a key, and a secret."""
-    web = values["services"]["web"]
+    """Blue-green, no way to the internet, ECS Exec under a key, and a secret.
+
+    Both services, and quotes, which bridged tasks call, has interfaces of its own.
+    """
+    web, quotes = values["services"]["web"], values["services"]["quotes"]
+    quotes["deployment"]["strategy"] = "blue-green"
+    quotes["task"]["network_mode"] = "awsvpc"
     web["deployment"]["strategy"] = "blue-green"
     web["task"] |= {"exec": True, "secrets": {"QUOTES_KEY": SECRET}}
     values["network"]["egress"] = "endpoints"
@@ -64,7 +57,10 @@ def bluegreen(values: Values) -> None:
 
 
 def canary(values: Values) -> None:
-    """A canary of tasks with their own interfaces, in somebody else's VPC, behind HTTPS."""
+    """A canary of tasks with their own interfaces, in somebody else's VPC, behind HTTPS.
+
+    They call tasks in bridge mode.
+    """
     web = values["services"]["web"]
     web["deployment"]["strategy"] = "canary"
     web["task"]["network_mode"] = "awsvpc"
@@ -78,8 +74,14 @@ def canary(values: Values) -> None:
 
 
 def linear(values: Values) -> None:
-    """Linear shifts, mostly on Spot, asleep at night, with a gateway in each zone."""
-    web = values["services"]["web"]
+    """Linear shifts, mostly on Spot, asleep at night, with a gateway in each zone.
+
+    Nobody calls anybody: quotes is a service that nothing reaches.
+    """
+    web, quotes = values["services"]["web"], values["services"]["quotes"]
+    web |= {"calls": []}
+    quotes |= {"connect": None}
+    web["task"]["proxy"] = quotes["task"]["proxy"] = None
     web["deployment"]["strategy"] = "linear"
     web["scaling"]["schedule"] = {
         "timezone": "Europe/Berlin",
@@ -91,10 +93,10 @@ def linear(values: Values) -> None:
 
 
 def added(values: Values) -> None:
-    """The sandbox with a second microservice."""
-    quotes = copy.deepcopy(values["services"]["web"])
-    quotes["route"] |= {"path": "/quotes/*", "priority": 10}
-    values["services"]["quotes"] = quotes
+    """The sandbox with the monolith beside the two services, by the lines of the documents."""
+    text = (PROJECT / "docs" / "microservices.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    values["services"] |= json.loads(block)["sandbox"]["services"]
 
 
 def prefixed(values: Values) -> None:

@@ -572,8 +572,8 @@ class PodWriter:
     def _limit(self, spec: Manifest, mains: list[Manifest], inits: list[Manifest]) -> None:
         """Give the task's own CPU and memory, which are hard limits, to the container or the Pod.
 
-        Source: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_definition_parameters.html
-        (unverified that they are hard: the API reference does not say it).
+        Source: agent/api/task/task_linux.go of github.com/aws/amazon-ecs-agent,
+        BuildLinuxResourceSpec, read 2026-11-25: a quota of CPU and a limit of memory.
         """
         limits: Manifest = {}
         if units := self._task.number("Cpu"):

@@ -124,7 +124,7 @@ class Processes:
     checks_health = False
     not_enforced = (
         "memory",
-        "CPU shares",
+        "CPU shares and quotas",
         "the number of processes",
         "the user: each runs as yours",
         "the read-only root and its writable mounts: each sees this machine's files",

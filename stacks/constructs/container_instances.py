@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import cast
 
-from aws_cdk import Duration
+from aws_cdk import CfnElement, Duration, Stack, Token
 from aws_cdk import aws_autoscaling as autoscaling
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
@@ -45,16 +46,16 @@ class ContainerInstances(Construct):
             self,
             "SecurityGroup",
             vpc=cluster.vpc,
-            description="Container instances: out to anywhere, in only from the balancer",
+            description="Container instances: out to anywhere, in only on the host ports of tasks",
         )
-        self.role = self._make_role()
+        self.role = self._make_role(cluster)
         self.group = self._make_group(settings, cluster.vpc)
         self.capacity_provider = self._make_capacity_provider(settings, cluster)
         if settings.eni_trunking:
             check = TrunkingCheck(self, "TrunkingCheck", log_group=logs.group("TrunkingCheck"))
             self.group.node.add_dependency(check)
 
-    def _make_role(self) -> iam.Role:
+    def _make_role(self, cluster: ecs.Cluster) -> iam.Role:
         role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"))
         # Session Manager's own minimum. AmazonSSMManagedInstanceCore would let every instance,
         # and so every process that breaks out of a container, read all of the account's parameters.
@@ -70,6 +71,21 @@ class ContainerInstances(Construct):
                 ],
                 resources=["*"],
             )
+        )
+        # By this Service Connect's proxy learns where the others are; CDK's statement for the agent
+        # has the condition on a key that AWS documents for container instances. Source, read
+        # 2026-11-25: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-connect-concepts-deploy.html
+        stack = Stack.of(self)
+        task_sets = stack.format_arn(
+            service="ecs", resource="task-set", resource_name=f"{cluster.cluster_name}/*"
+        )
+        role.add_to_policy(iam.PolicyStatement(actions=["ecs:Poll"], resources=[task_sets]))
+        shown = _as_cdk_nag_shows(task_sets, stack, cluster)
+        accept(
+            role,
+            f"AwsSolutions-IAM5[Resource::{shown}]",
+            reason="The task sets of this one cluster, whose names ECS makes.",
+            until=date(2027, 11, 30),
         )
         accept(
             role,
@@ -225,6 +241,15 @@ def _agent_configuration(agent: AgentSettings) -> ec2.UserData:
         *(f"echo {key}={value} >> /etc/ecs/ecs.config" for key, value in values.items())
     )
     return user_data
+
+
+def _as_cdk_nag_shows(arn: str, stack: Stack, cluster: ecs.Cluster) -> str:
+    """Write an ARN with what only the deployment knows in cdk-nag's own brackets."""
+    logical_id = stack.get_logical_id(cast(CfnElement, cluster.node.default_child))
+    shown = arn.replace(cluster.cluster_name, f"<{logical_id}>")
+    if Token.is_unresolved(stack.account):
+        shown = shown.replace(stack.account, "<AWS::AccountId>")
+    return shown
 
 
 def _private(vpc: ec2.IVpc) -> ec2.SubnetSelection:

@@ -7,6 +7,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ecs as ecs
 from constructs import Construct
 
+from stacks.constructs.connection import ConnectMetrics
 from stacks.constructs.target_groups import TargetGroups
 
 
@@ -19,7 +20,8 @@ class ServiceDashboard(Construct):
         construct_id: str,
         *,
         service: ecs.Ec2Service,
-        targets: TargetGroups,
+        targets: TargetGroups | None,
+        connect: ConnectMetrics | None,
         capacity_provider: ecs.AsgCapacityProvider,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -34,16 +36,26 @@ class ServiceDashboard(Construct):
             period=minute,
             statistic="Maximum",
         )
-        graphs: dict[str, list[cloudwatch.IMetric]] = {
-            "Requests a minute": [targets.metric("RequestCount", "Sum")],
-            "Errors a minute": [targets.metric("HTTPCode_Target_5XX_Count", "Sum")],
-            "Response time, p99, seconds": [
-                targets.metric("TargetResponseTime", "p99", together="MAX")
-            ],
-            "Targets, healthy and not": [
-                targets.metric("HealthyHostCount", "Minimum"),
-                targets.metric("UnHealthyHostCount", "Maximum"),
-            ],
+        graphs: dict[str, list[cloudwatch.IMetric]] = {}
+        if targets:
+            graphs |= {
+                "Requests a minute": [targets.metric("RequestCount", "Sum")],
+                "Errors a minute": [targets.metric("HTTPCode_Target_5XX_Count", "Sum")],
+                "Response time, p99, seconds": [
+                    targets.metric("TargetResponseTime", "p99", together="MAX")
+                ],
+                "Targets, healthy and not": [
+                    targets.metric("HealthyHostCount", "Minimum"),
+                    targets.metric("UnHealthyHostCount", "Maximum"),
+                ],
+            }
+        if connect:
+            graphs |= {
+                "Calls a minute": [connect.requests()],
+                "Errors a minute, to calls": [connect.errors()],
+                "Response time to calls, p99, milliseconds": [connect.response_time()],
+            }
+        graphs |= {
             "CPU and memory, per cent of what is reserved": [
                 service.metric_cpu_utilization(period=minute),
                 service.metric_memory_utilization(period=minute),
@@ -55,5 +67,5 @@ class ServiceDashboard(Construct):
             cloudwatch.GraphWidget(title=title, left=metrics, width=8, height=6)
             for title, metrics in graphs.items()
         ]
-        dashboard.add_widgets(*widgets[:3])
-        dashboard.add_widgets(*widgets[3:])
+        for row in range(0, len(widgets), 3):
+            dashboard.add_widgets(*widgets[row : row + 3])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from typing import cast
 
@@ -13,7 +14,7 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
-from settings import Architecture, NetworkMode, TaskSettings
+from settings import Architecture, NetworkMode, ProxySettings, TaskSettings
 from stacks.constructs.exec_record import ExecRecord
 from stacks.findings import accept
 
@@ -24,6 +25,8 @@ NETWORK_MODES: dict[NetworkMode, ecs.NetworkMode] = {
 # No process of ours is this user on any host; the image's files belong to root.
 USER = "10001:10001"
 TMP_MIB = 64
+# With it the proxy counts requests and answers, and not only connections.
+HTTP = cast(ecs.AppProtocol, ecs.AppProtocol.http)
 # What ECS Exec's agent must write, by the volumes that hold it. AWS does not support Exec on a
 # read-only root; with these three it works for those who tell of it.
 # Source: https://github.com/aws/containers-roadmap/issues/1359
@@ -51,6 +54,8 @@ class HardenedTask(Construct):
         image: ecr_assets.DockerImageAsset,
         log_group: logs.ILogGroup,
         exec_record: ExecRecord,
+        offers_port: bool,
+        variables: Mapping[str, str],
     ) -> None:
         super().__init__(scope, construct_id)
         self.definition = ecs.Ec2TaskDefinition(
@@ -94,6 +99,7 @@ class HardenedTask(Construct):
                 "PORT": str(settings.port),
                 "DRAIN_SECONDS": str(settings.drain_seconds),
                 "KEEP_ALIVE_SECONDS": str(settings.keep_alive_seconds),
+                **variables,
             },
             secrets={
                 variable: ecs.Secret.from_secrets_manager(
@@ -102,7 +108,14 @@ class HardenedTask(Construct):
                 for variable, arn in settings.secrets.items()
             },
             # Host port 0: the agent picks one of its range, so that many tasks share an instance.
-            port_mappings=[ecs.PortMapping(container_port=settings.port)],
+            port_mappings=[
+                ecs.PortMapping(
+                    container_port=settings.port,
+                    # A name is by what a service offers the port to others.
+                    name=name if offers_port else None,
+                    app_protocol=HTTP if offers_port else None,
+                )
+            ],
             health_check=ecs.HealthCheck(
                 command=["CMD", *settings.health_command],
                 interval=Duration.seconds(10),
@@ -122,7 +135,8 @@ class HardenedTask(Construct):
             self.definition,
             "AwsSolutions-ECS2",
             reason="The variables are three numbers of the settings, kept in step with the "
-            "balancer's; what is secret comes by reference to Secrets Manager.",
+            "balancer's, and the names of services that it calls; what is secret comes by "
+            "reference to Secrets Manager.",
             until=date(2027, 11, 30),
         )
         accept(
@@ -132,9 +146,22 @@ class HardenedTask(Construct):
             "repository, and the log streams the one log group.",
             until=date(2027, 11, 30),
         )
+        if settings.proxy:
+            self._make_room_for_the_proxy(settings, settings.proxy)
         if settings.exec:
             self._make_room_for_exec()
             exec_record.grant(cast(iam.Role, self.definition.task_role))
+
+    def _make_room_for_the_proxy(self, settings: TaskSettings, proxy: ProxySettings) -> None:
+        """Give the task more than its container, since ECS gives the proxy what that leaves.
+
+        On EC2 too Service Connect needs the task's own limits, which are hard ones for all of it.
+        Source, read 2026-11-25, with 256 units and 64 MiB as what AWS recommends for the proxy:
+        https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-connect-concepts-deploy.html
+        """
+        definition = cast(ecs.CfnTaskDefinition, self.definition.node.default_child)
+        definition.cpu = str(settings.cpu + proxy.cpu)
+        definition.memory = str(settings.memory_mib + proxy.memory_mib)
 
     def _make_room_for_exec(self) -> None:
         for volume, path in EXEC_MOUNTS.items():

@@ -12,7 +12,7 @@ from aws_cdk import aws_elasticloadbalancingv2 as elbv2
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from settings import ServiceSettings
+from settings import RouteSettings, ServiceSettings
 from stacks.findings import accept
 
 TARGET_TYPES = {"bridge": elbv2.TargetType.INSTANCE, "awsvpc": elbv2.TargetType.IP}
@@ -34,21 +34,22 @@ class TargetGroups(Construct):
         construct_id: str,
         *,
         settings: ServiceSettings,
+        route: RouteSettings,
         vpc: ec2.IVpc,
         listener: elbv2.ApplicationListener,
         load_balancer: elbv2.ApplicationLoadBalancer,
     ) -> None:
         super().__init__(scope, construct_id)
         self._load_balancer = load_balancer
-        self.primary = self._make_group("Primary", settings, vpc)
+        self.primary = self._make_group("Primary", settings, route, vpc)
         shifts = settings.deployment.strategy != "rolling"
-        self.alternate = self._make_group("Alternate", settings, vpc) if shifts else None
+        self.alternate = self._make_group("Alternate", settings, route, vpc) if shifts else None
         self._rule = elbv2.ApplicationListenerRule(
             self,
             "Rule",
             listener=listener,
-            priority=settings.route.priority,
-            conditions=[elbv2.ListenerCondition.path_patterns([settings.route.path])],
+            priority=route.priority,
+            conditions=[elbv2.ListenerCondition.path_patterns([route.path])],
             action=self._forward(),
         )
 
@@ -102,7 +103,7 @@ class TargetGroups(Construct):
         )
 
     def _make_group(
-        self, construct_id: str, settings: ServiceSettings, vpc: ec2.IVpc
+        self, construct_id: str, settings: ServiceSettings, route: RouteSettings, vpc: ec2.IVpc
     ) -> elbv2.ApplicationTargetGroup:
         return elbv2.ApplicationTargetGroup(
             self,
@@ -111,11 +112,11 @@ class TargetGroups(Construct):
             target_type=TARGET_TYPES[settings.task.network_mode],
             protocol=elbv2.ApplicationProtocol.HTTP,
             port=80,
-            deregistration_delay=Duration.seconds(settings.route.deregistration_delay_seconds),
+            deregistration_delay=Duration.seconds(route.deregistration_delay_seconds),
             # A slow task gets fewer requests instead of its turn.
             load_balancing_algorithm_type=elbv2.TargetGroupLoadBalancingAlgorithmType.LEAST_OUTSTANDING_REQUESTS,
             health_check=elbv2.HealthCheck(
-                path=settings.route.health_path,
+                path=route.health_path,
                 # Named, since tasks share an instance on ports that nobody knows beforehand.
                 port="traffic-port",
                 healthy_http_codes="200",

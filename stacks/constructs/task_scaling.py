@@ -17,7 +17,10 @@ SCALE_OUT_COOLDOWN = Duration.minutes(1)
 
 
 class TaskScaling(Construct):
-    """Target tracking between the minimum and the maximum, and an optional sleep."""
+    """Target tracking between the minimum and the maximum, and an optional sleep.
+
+    Without a balancer nobody counts requests for each task, and CPU alone decides.
+    """
 
     def __init__(
         self,
@@ -26,7 +29,7 @@ class TaskScaling(Construct):
         *,
         settings: ScalingSettings,
         service: ecs.Ec2Service,
-        targets: TargetGroups,
+        targets: TargetGroups | None,
     ) -> None:
         super().__init__(scope, construct_id)
         tasks = service.auto_scale_task_count(
@@ -38,12 +41,13 @@ class TaskScaling(Construct):
             scale_in_cooldown=SCALE_IN_COOLDOWN,
             scale_out_cooldown=SCALE_OUT_COOLDOWN,
         )
-        if targets.alternate:
-            self._track_requests_of_both(tasks, settings, targets)
-        else:
+        requests = settings.requests_per_target_per_minute
+        if targets and requests and targets.alternate:
+            self._track_requests_of_both(tasks, requests, targets)
+        elif targets and requests:
             tasks.scale_on_request_count(
                 "Requests",
-                requests_per_target=settings.requests_per_target_per_minute,
+                requests_per_target=requests,
                 target_group=targets.primary,
                 scale_in_cooldown=SCALE_IN_COOLDOWN,
                 scale_out_cooldown=SCALE_OUT_COOLDOWN,
@@ -66,7 +70,7 @@ class TaskScaling(Construct):
             )
 
     def _track_requests_of_both(
-        self, tasks: ecs.ScalableTaskCount, settings: ScalingSettings, targets: TargetGroups
+        self, tasks: ecs.ScalableTaskCount, requests: int, targets: TargetGroups
     ) -> None:
         """Track the requests for each target, whichever group has the traffic.
 
@@ -103,7 +107,7 @@ class TaskScaling(Construct):
             policy_type="TargetTrackingScaling",
             scaling_target_id=scalable.scalable_target_id,
             target_tracking_scaling_policy_configuration=policy.TargetTrackingScalingPolicyConfigurationProperty(
-                target_value=settings.requests_per_target_per_minute,
+                target_value=requests,
                 scale_in_cooldown=SCALE_IN_COOLDOWN.to_seconds(),
                 scale_out_cooldown=SCALE_OUT_COOLDOWN.to_seconds(),
                 customized_metric_specification=policy.CustomizedMetricSpecificationProperty(

@@ -35,8 +35,7 @@ def edited(graph: templates.Graph) -> Edited:
 
     def edit(change: Callable[[Values], None]) -> Service:
         changed_graph = changed(graph, "Sandbox/Web", change)
-        (service,) = translate(changed_graph, "sandbox").services
-        return service
+        return translate(changed_graph, "sandbox").service("web")
 
     return edit
 

@@ -10,6 +10,8 @@ import yaml
 from labs.__main__ import VERBS, main
 from tests.labs.kubernetes.schemas import accepted
 
+NAME = "app.kubernetes.io/name"
+
 
 def test_every_verb_is_described(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
@@ -25,7 +27,10 @@ def test_manifests_go_to_stdout_and_what_they_leave_out_to_stderr(
 ) -> None:
     assert main(["kubernetes", "sandbox", "--assembly", str(assembly)]) == 0
     out, err = capsys.readouterr()
-    accepted(list(yaml.safe_load_all(out)))
+    found = list(yaml.safe_load_all(out))
+    for name in ("quotes", "web"):
+        accepted([one for one in found if one["metadata"]["labels"][NAME] == name])
+    assert {one["metadata"]["labels"][NAME] for one in found} == {"quotes", "web"}
     assert "&id" not in out
     assert "no counterpart:\n" in err
     assert "differs:\n" in err
@@ -42,17 +47,19 @@ def test_each_service_is_a_file_of_its_own(
         == 0
     )
     out, err = capsys.readouterr()
-    assert [path.name for path in output.iterdir()] == ["web.yaml"]
-    accepted(list(yaml.safe_load_all((output / "web.yaml").read_text(encoding="utf-8"))))
+    assert sorted(path.name for path in output.iterdir()) == ["quotes.yaml", "web.yaml"]
+    for path in output.iterdir():
+        accepted(list(yaml.safe_load_all(path.read_text(encoding="utf-8"))))
+        assert f"{path} is written" in err
     assert out == ""
-    assert f"{output / 'web.yaml'} is written" in err
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         (["nowhere"], "nowhere: expected an environment, one of production, sandbox"),
-        (["sandbox", "--pod", "quotes"], "quotes: expected a service of sandbox, one of web"),
+        (["sandbox", "--pod", "jokes"], "jokes: expected a service of sandbox, one of quotes, web"),
+        (["sandbox", "--pod", "quotes"], "quotes: expected a service with a load balancer"),
         (["sandbox", "--assembly", "nothing"], "nothing: expected a cloud assembly's directory"),
     ],
 )

@@ -12,7 +12,7 @@ from ops.deploy import WAIT_SECONDS, _health, deploy, fetch_status
 from ops.environment import Environment, Failed
 from settings import parse
 from tests.conftest import Values
-from tests.ops.world import WEB, FakeClock, World
+from tests.ops.world import FakeClock, World, microservice
 
 
 class Balancer:
@@ -65,7 +65,8 @@ def make_sandbox(world: World, url: str) -> None:
         "Sandbox-Boats",
         {"Cluster": {"Type": "AWS::ECS::Cluster", "Properties": {"ClusterName": "boats"}}},
     )
-    world.make_stack("Sandbox-Web", WEB)
+    for name in ("Web", "Quotes"):
+        world.make_stack(f"Sandbox-{name}", microservice(name.lower()))
     world.make_ingress(url)
     world.deployed({"status": "SUCCESSFUL"})
 
@@ -192,7 +193,8 @@ def test_a_rollout_in_progress_is_waited_for_before_health_counts(
 ) -> None:
     make_sandbox(world, balancer.url)  # with no task running, moto says IN_PROGRESS
     balancer.statuses = [200]
-    with pytest.raises(Failed, match="web: deployment IN_PROGRESS, 0/2 tasks"):
+    state = "deployment IN_PROGRESS, 0/2 tasks"
+    with pytest.raises(Failed, match=f"web: {state}; quotes: {state}"):
         run(world, wait_seconds=10)
     assert balancer.asked == []
 
@@ -203,6 +205,24 @@ def test_a_service_that_sleeps_is_not_asked(deployed: World, balancer: Balancer)
     assert run(deployed) == (0, balancer.url)
     assert balancer.asked == []
     assert "web has no task at present" in deployed.text()
+    assert "quotes has no task" not in deployed.text()
+
+
+def test_a_service_without_a_route_is_waited_for_and_asked_by_nobody(
+    deployed: World, balancer: Balancer
+) -> None:
+    balancer.statuses = [200]
+    described = deployed.aws.ecs.describe_services(cluster="boats", services=["quotes"])["services"]
+    described[0]["deployments"][0]["rolloutState"] = "IN_PROGRESS"
+    deployed.answer(
+        "DescribeServices",
+        lambda given: {"services": described} if "quotes" in given["services"][0] else None,
+    )
+    with pytest.raises(Failed, match=r"after 10 seconds: quotes: deployment IN_PROGRESS"):
+        run(deployed, wait_seconds=10)
+    assert balancer.asked == ["/health/ready"]
+    described[0]["deployments"][0]["rolloutState"] = "COMPLETED"
+    assert run(deployed) == (0, balancer.url)
 
 
 @pytest.mark.parametrize("reached", ["/quotes/*", "/*"])

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from ops.destroy import destroy
 from ops.environment import Failed
-from tests.ops.world import FakeClock, World
+from tests.ops.world import FakeClock, World, microservice
 
 CHANGES = (
     "RegisterScalableTarget",
@@ -72,6 +72,16 @@ def test_everything_is_scaled_to_nothing_before_the_stacks_go(world: World) -> N
     assert changes(world) == IN_ORDER
     assert world.cdk_calls == [["destroy", "Sandbox/*", "--force"]]
     assert world.said[-1] == "Nothing of sandbox is left."
+
+
+def test_every_service_is_scaled_to_nothing(world: World) -> None:
+    world.make_environment()
+    world.make_stack("Sandbox-Quotes", microservice("quotes"))
+    asked: list[str] = []
+    world.answer("UpdateService", lambda given: asked.append(given["service"]))
+    world.cdk_codes = [1]
+    run(world)
+    assert sorted(one.rpartition("/")[2] for one in asked) == ["quotes", "web"]
 
 
 def test_neither_metrics_nor_a_schedule_bring_the_tasks_back(world: World) -> None:
@@ -145,7 +155,7 @@ def test_tasks_that_do_not_end_stop_the_teardown_in_time(
     world.make_environment()
     world.after("UpdateService", lambda: world.linger(1))
     clock = FakeClock()
-    with pytest.raises(Failed, match=r"Service.* has 1 tasks; run this again"):
+    with pytest.raises(Failed, match=r"web has 1 tasks; run this again"):
         run(world, clock)
     assert clock.seconds == 60
     assert world.cdk_calls == []

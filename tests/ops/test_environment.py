@@ -19,7 +19,7 @@ def test_the_stacks_are_those_that_are_synthesized(values: Values) -> None:
 
 def test_a_prefix_goes_before_stacks_and_tag(values: Values) -> None:
     values["sandbox"]["prefix"] = "mine"
-    values["sandbox"]["services"] = {"big-quotes": values["sandbox"]["services"]["web"]}
+    values["sandbox"]["services"] = {"big-quotes": values["sandbox"]["services"]["quotes"]}
     environment = Environment("sandbox", parse(values)["sandbox"])
     assert environment.stacks[0] == "mine-Sandbox-Network"
     assert environment.stacks[-1] == "mine-Sandbox-BigQuotes"

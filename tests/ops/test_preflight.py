@@ -422,11 +422,11 @@ def test_a_balancer_that_is_still_protected_stops_a_destroy(world: World, projec
 
 def test_a_stack_that_the_settings_forgot_stops_a_destroy(world: World, project: Path) -> None:
     nothing = {"Nothing": {"Type": "AWS::SQS::Queue"}}
-    world.make_stack("Sandbox-Quotes", nothing)
-    world.make_stack("Production-Quotes", nothing, tag="production")
+    world.make_stack("Sandbox-Jokes", nothing)
+    world.make_stack("Production-Jokes", nothing, tag="production")
     (line,) = refused(destroying(world, project))
-    assert line.startswith("Sandbox-Quotes: is sandbox's by its tag")
-    assert "aws cloudformation delete-stack --stack-name Sandbox-Quotes" in line
+    assert line.startswith("Sandbox-Jokes: is sandbox's by its tag")
+    assert "aws cloudformation delete-stack --stack-name Sandbox-Jokes" in line
 
 
 def test_a_stack_that_is_being_changed_or_is_protected_stops_a_destroy(

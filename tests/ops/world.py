@@ -52,19 +52,28 @@ CLUSTER = {
         },
     },
 }
-WEB = {
-    "Task": {
-        "Type": "AWS::ECS::TaskDefinition",
-        "Properties": {
-            "Family": "web",
-            "ContainerDefinitions": [{"Name": "web", "Image": "web", "Memory": 64}],
+
+
+def microservice(name: str) -> Values:
+    """Give a service's template, without what a balancer or Service Connect would need."""
+    return {
+        "Task": {
+            "Type": "AWS::ECS::TaskDefinition",
+            "Properties": {
+                "Family": name,
+                "ContainerDefinitions": [{"Name": name, "Image": name, "Memory": 64}],
+            },
         },
-    },
-    "Service": {
-        "Type": "AWS::ECS::Service",
-        "Properties": {"Cluster": "boats", "TaskDefinition": {"Ref": "Task"}, "DesiredCount": 2},
-    },
-}
+        "Service": {
+            "Type": "AWS::ECS::Service",
+            "Properties": {
+                "Cluster": "boats",
+                "ServiceName": name,
+                "TaskDefinition": {"Ref": "Task"},
+                "DesiredCount": 2,
+            },
+        },
+    }
 
 
 class FakeClock:
@@ -123,7 +132,7 @@ class World:
     def make_environment(self) -> None:
         """Create the parts of a sandbox that a teardown must wait for, as CloudFormation would."""
         self.make_stack("Sandbox-Cluster", CLUSTER)
-        self.make_stack("Sandbox-Web", WEB)
+        self.make_stack("Sandbox-Web", microservice("web"))
         self.aws.scalable_targets.register_scalable_target(
             ServiceNamespace="ecs",
             ResourceId=self.scaling_id,
@@ -139,7 +148,9 @@ class World:
 
     @property
     def service(self) -> str:
-        (arn,) = self.aws.ecs.list_services(cluster="boats")["serviceArns"]
+        """The ARN of web."""
+        arns = self.aws.ecs.list_services(cluster="boats")["serviceArns"]
+        (arn,) = (one for one in arns if one.endswith("/web"))
         return arn
 
     @property

@@ -129,7 +129,13 @@ def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, Any, Any
 @pytest.fixture(scope="session")
 def image(engine: Engine, graph: templates.Graph) -> str:
     """The image of the sandbox's web, built by this engine."""
-    (tag,) = build_environment(graph, "sandbox", engine)
+    return build_web(graph, engine)
+
+
+def build_web(graph: templates.Graph, runtime: Runtime) -> str:
+    """Build the sandbox's images, or what stands for them; give web's tag."""
+    tags = build_environment(graph, "sandbox", runtime)
+    (tag,) = (one for one in tags if one.startswith("sandbox-web:"))
     return tag
 
 

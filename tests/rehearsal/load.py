@@ -18,13 +18,14 @@ class Load:
     """Asks 127.0.0.1 at a steady rate, whatever becomes of the answers, until a `with` ends.
 
     What a machine that stalls keeps it from asking in time it asks later.
-    `answered` has for each good answer its time and which container gave it; `failures` what else
-    there was.
+    `answered` has for each good answer its time and what stands there under `key`, which container
+    gave it for one; `failures` what else there was.
     """
 
     port: int
     path: str
     per_second: int
+    key: str = "hostname"
     answered: list[tuple[float, str]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     _ending: threading.Event = field(default_factory=threading.Event)
@@ -49,7 +50,7 @@ class Load:
         return len(self.answered) + len(self.failures)
 
     def answering(self, *, since: float) -> set[str]:
-        """Name the containers that have answered since a moment of time.monotonic()."""
+        """Name what has answered since a moment of time.monotonic()."""
         return {name for moment, name in self.answered if moment >= since}
 
     async def _ask(self) -> None:
@@ -74,7 +75,7 @@ class Load:
         if status != 200:
             self.failures.append(f"status {status}")
             return
-        self.answered.append((time.monotonic(), json.loads(body)["hostname"]))
+        self.answered.append((time.monotonic(), json.loads(body)[self.key]))
 
     async def _request(self) -> tuple[int, bytes]:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)

@@ -31,13 +31,17 @@ DOCKER = pytest.mark.parametrize("engine", ["docker"], indirect=True)
 
 @dataclass
 class Played:
-    """The sandbox, played by one engine in a folder of its own."""
+    """The sandbox, played by one engine in a folder of its own.
+
+    Asked about is the service `of`; dataclasses.replace gives the same for another.
+    """
 
     state: Path
     assembly: Path
     engine: str
     speed: float = SPEED
     environment: str = "sandbox"
+    of: str = "web"
     clients: dict[str, Any] = field(default_factory=dict)
 
     def command(self, verb: str, *arguments: str) -> list[str]:
@@ -103,7 +107,9 @@ class Played:
 
     @property
     def service(self) -> str:
-        (name,) = self.folder.status()["services"]
+        """The name of the service in ECS."""
+        services = self.folder.status()["services"]
+        (name,) = (one for one in services if f"-{self.of.title()}-" in one)
         return str(name)
 
     def described(self) -> Any:  # noqa: ANN401
@@ -191,9 +197,9 @@ class Played:
 
         until(are_settled, seconds=seconds)
 
-    def load(self, per_second: int = PER_SECOND) -> Load:
+    def load(self, per_second: int = PER_SECOND, *, key: str = "hostname") -> Load:
         """Give a load on the balancer; it begins with a `with`."""
-        return Load(self.port, "/identity", per_second)
+        return Load(self.port, "/identity", per_second, key)
 
     def log(self) -> str:
         """Give what the process wrote, for a test that failed."""

@@ -19,10 +19,10 @@ import pytest
 
 from rehearsal.agent import Agent, LogLine, Observation, TaskToRun
 from rehearsal.engines import Engine, EngineError, Network, Processes, Runtime
-from rehearsal.images import build_environment
 from scheduler.agent_settings import AgentSettings
 from templates import Graph
-from tests.rehearsal.conftest import PROJECT, RUN, task_of, until
+from tests.conftest import PROJECT, until
+from tests.rehearsal.conftest import RUN, build_web, task_of
 
 pytestmark = pytest.mark.engine
 
@@ -40,8 +40,7 @@ LOG = {
 @pytest.fixture(scope="module")
 def tag(runtime: Runtime, graph: Graph) -> str:
     """The sandbox's image, or what stands for it."""
-    (found,) = build_environment(graph, "sandbox", runtime)
-    return found
+    return build_web(graph, runtime)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +126,7 @@ def rehearsed(runtime: Runtime, tag: str, network: Network) -> Iterator[Rehearse
 def quick(graph: Graph, tmp_path: Path) -> Iterator[Callable[..., Rehearsed]]:
     """Makes agents that start plain processes, for rules that are the same with any engine."""
     processes = Processes(tmp_path / "processes")
-    (tag,) = build_environment(graph, "sandbox", processes)
+    tag = build_web(graph, processes)
     made = []
 
     def make(*, speed: float = 10) -> Rehearsed:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from rehearsal import containers
 from rehearsal.containers import ContainerError, Run
-from scheduler.agent_settings import AgentSettings
+from scheduler.agent_settings import AgentSettings, agent_settings
 from templates import Graph, Unresolved
 from tests.rehearsal.conftest import task_of
 
@@ -48,11 +48,12 @@ def test_the_synthesized_task_definition_is_translated_whole(
         f"--cpu-shares={container['Cpu']}",
         f"--memory={container['Memory']}m",
         f"--memory-swap={container['Memory']}m",
+        f"--cpus={int(task.definition['Cpu']) / 1024:g}",
         f"--memory-reservation={container['MemoryReservation']}m",
         f"--pids-limit={task.agent.task_pids_limit}",
         f"--stop-timeout={container['StopTimeout']}",
         "--publish=127.0.0.1::8080/tcp",
-        "--health-cmd=exec python -m web.probe",
+        "--health-cmd=exec python -m dock.probe",
         "--pull=never",
     } <= set(found.options)
     assert re.fullmatch(rf"{environment.lower()}-web:[0-9a-f]{{64}}", found.image)
@@ -241,6 +242,34 @@ def test_what_whoever_runs_it_plays_is_no_departure() -> None:
     assert len(run(definition).departures) == 2
     (left,) = run(definition, played={"Essential"}).departures
     assert left.startswith("web.StartTimeout: ")
+
+
+def test_a_tasks_own_limits_hold_each_container() -> None:
+    found = run({}, {"Cpu": "512", "Memory": "192"})
+    assert {"--cpus=0.5", "--memory=192m", "--memory-swap=192m"} <= set(found.options)
+    assert found.departures == ()
+    found = run({"Memory": 128}, {"Cpu": "2048", "Memory": "192"})
+    assert {"--cpus=2", "--memory=128m", "--memory-swap=128m"} <= set(found.options)
+    with pytest.raises(ContainerError, match=r"web\.Memory: expected at most the task's, 64 MiB"):
+        run({"Memory": 128}, {"Memory": "64"})
+    assert not [one for one in run({"Cpu": 256}).options if one.startswith("--cpus")]
+
+
+def test_of_several_containers_it_is_said_that_their_tasks_limits_hold_each_alone() -> None:
+    other = {"Name": "other", "Image": "other"}
+    definition = {"Cpu": "512", "Memory": "192"}
+    containers_of_it = [{"Name": "web", "Image": "an/image:1"}, other]
+    departures = run({}, definition | {"ContainerDefinitions": containers_of_it}).departures
+    assert [line.split(":")[0] for line in departures] == [
+        "TaskDefinition.Cpu",
+        "TaskDefinition.Memory",
+    ]
+
+
+def test_an_agent_that_makes_no_cgroups_for_tasks_limits_none() -> None:
+    agent = agent_settings("echo ECS_ENABLE_TASK_CPU_MEM_LIMIT=false >> /etc/ecs/ecs.config")
+    found = run({}, {"Cpu": "512", "Memory": "192"}, agent=agent)
+    assert not [one for one in found.options if one.startswith(("--cpus", "--memory"))]
 
 
 def test_an_image_of_ecr_is_the_one_built_here() -> None:

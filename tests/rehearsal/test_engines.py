@@ -21,10 +21,10 @@ from rehearsal import containers
 from rehearsal.containers import Run
 from rehearsal.engines import Change, Engine, EngineError, Line, Processes, Runtime, Watch
 from rehearsal.engines.processes import _LAUNCH
-from rehearsal.images import build_environment
 from scheduler.agent_settings import AgentSettings
 from templates import Graph
-from tests.rehearsal.conftest import RUN, until
+from tests.conftest import until
+from tests.rehearsal.conftest import RUN, build_web
 
 real = pytest.mark.engine
 LABELS = dict([RUN.split("=")])
@@ -34,8 +34,7 @@ ASLEEP = "import time; time.sleep(60)"
 @pytest.fixture(scope="module")
 def tag(runtime: Runtime, graph: Graph) -> str:
     """The sandbox's image, or what stands for it."""
-    (found,) = build_environment(graph, "sandbox", runtime)
-    return found
+    return build_web(graph, runtime)
 
 
 @pytest.fixture
@@ -463,7 +462,7 @@ def test_processes_stand_in_only_where_allowed_and_nobody_asked_for_an_engine(
     assert Engine.choose(processes=processes, say=said.append) is processes
     assert said[0].startswith(
         "No container engine: docker is not installed; podman is not installed. Plain processes "
-        "take the place of containers; not enforced: memory; CPU shares; "
+        "take the place of containers; not enforced: memory; CPU shares and quotas; "
     )
     assert Engine.choose("processes", processes=processes, say=said.append) is processes
     assert len(said) == 1

@@ -90,6 +90,7 @@ def test_the_limits_of_its_containers_are_the_templates(steady: Played, engine: 
         assert host["Memory"] == wanted["memory"] << 20
         assert host["MemoryReservation"] == wanted["memoryReservation"] << 20
         assert host["CpuShares"] == wanted["cpu"]
+        assert host["NanoCpus"] == int(definition["cpu"]) * 10**9 // 1024
         assert host["ReadonlyRootfs"] is wanted["readonlyRootFilesystem"]
         assert host["Privileged"] is False
         assert config["User"] == wanted["user"]
@@ -115,7 +116,7 @@ def test_what_its_containers_write_is_in_cloudwatch_logs(steady: Played) -> None
     (group,) = [
         one["logGroupName"]
         for one in logs.describe_log_groups()["logGroups"]
-        if "Containers" in one["logGroupName"]
+        if one["logGroupName"].startswith("Sandbox-Web-LogsContainers")
     ]
     events = logs.get_log_events(logGroupName=group, logStreamName=f"web/web/{task}")["events"]
     assert any('"serving"' in one["message"] for one in events)
@@ -269,7 +270,8 @@ def test_a_load_beyond_the_target_scales_the_service_out(steady: Played) -> None
 @DOCKER
 def test_a_lost_zone_leaves_the_service_in_the_other(steady: Played) -> None:
     steady.fail("az", "us-east-1a")
-    until(lambda: len(steady.tasks()) == 2, seconds=180)
+    # A replacement waits while what is just being scaled in has the room, and has no zone yet.
+    until(lambda: [one["lastStatus"] for one in steady.tasks()] == ["RUNNING"] * 2, seconds=180)
     zones = {task.get("availabilityZone") for task in steady.tasks()}
     assert zones == {"us-east-1b"}
 

@@ -41,13 +41,13 @@ def stack_with(tmp_path: Path, **source: object) -> Stack:
 
 
 def test_the_tag_is_the_repository_and_the_hash_of_the_task_definition(graph: Graph) -> None:
-    for environment in ("Sandbox", "Production"):
-        stack = graph.stack(f"{environment}/Web")
+    for name in ("Sandbox/Web", "Sandbox/Quotes", "Production/Web", "Production/Quotes"):
+        stack = graph.stack(name)
         (asset,) = assets(stack)
         (task,) = stack.of_type("AWS::ECS::TaskDefinition")
         (container,) = graph.properties(task)["ContainerDefinitions"]
         assert asset.tags == (container["Image"].partition("/")[2],)
-        assert (asset.directory / "Dockerfile").is_file()
+        assert (asset.directory / str(asset.file)).is_file()
 
 
 def test_a_stack_without_images_has_none(graph: Graph) -> None:
@@ -106,9 +106,11 @@ def test_what_of_an_asset_is_not_understood_is_refused(tmp_path: Path) -> None:
 
 def test_without_an_engine_an_asset_stands_for_its_image(graph: Graph, tmp_path: Path) -> None:
     processes = Processes(tmp_path)
-    (tag,) = build_environment(graph, "sandbox", processes)
-    assert processes.has_image(tag)
-    assert processes.image(tag).id.startswith("sha256:")
+    tags = build_environment(graph, "sandbox", processes)
+    assert [tag.partition(":")[0] for tag in tags] == ["sandbox-quotes", "sandbox-web"]
+    for tag in tags:
+        assert processes.has_image(tag)
+        assert processes.image(tag).id.startswith("sha256:")
 
 
 def test_the_command_says_which_environments_there_are(
@@ -126,7 +128,8 @@ def test_the_command_prints_the_tags_and_nothing_else(
 ) -> None:
     monkeypatch.setattr(Engine, "choose", lambda _: Recorded())
     assert main(["image", "--assembly", str(assembly)]) == 0
-    assert capsys.readouterr().out.startswith("sandbox-web:")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["sandbox-quotes", "sandbox-web"]
 
 
 def test_an_engine_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_what_a_killed_one_left_is_removed_by_the_next_and_by_down(
     assert "of an earlier run are removed" in done.stderr
     second = killed(played)
     assert not set(first["instances"]) & set(second["instances"])
-    assert len(second["tasks"]) == 2
+    assert len(second["tasks"]) == 4
     assert "leftovers were removed" in played.down().stderr
     assert left(played, runtime) == []
     for status in (first, second):

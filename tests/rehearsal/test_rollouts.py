@@ -41,7 +41,7 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         web = values["context"]["environments"]["sandbox"]["services"]["web"]
         web["task"]["drain_seconds"] = max(1, round(DRAIN_SECONDS))
         settings.write_text(json.dumps(values), encoding="utf-8")
-        page = project / "service" / "web" / "web" / "page.html"
+        page = project / "service" / "web" / "page.html"
         for name in ("first", "second"):
             done = cdk("synth", "--quiet", "--output", name, cwd=project)
             assert done.returncode == 0, done.stderr

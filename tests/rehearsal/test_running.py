@@ -141,13 +141,23 @@ def test_its_processes_are_limited_by_the_agents_setting(task: Task, running: Co
     assert forks == limit - 2
 
 
-def test_its_cpu_is_a_share_and_not_a_quota(engine: Engine, web: str, task: Task) -> None:
+def test_its_cpu_is_a_share_and_not_a_quota(
+    engine: Engine, running: Containers, task: Task
+) -> None:
+    definition = {name: one for name, one in task.definition.items() if name != "Cpu"}
+    web = running.start(Task(definition, task.agent))
     assert engine.inspect(web)["HostConfig"]["CpuShares"] == task.container["Cpu"]
     shares = seen(engine, web, CGROUP + "print(cgroup('cpu', 'cpu.shares', 'cpu.weight'))")
     # Version 2 counts in weights, of which 100 stands for 1024 shares.
     assert int(shares) == task.container["Cpu"] or int(shares) < 100
     quota = seen(engine, web, CGROUP + "print(cgroup('cpu', 'cpu.cfs_quota_us', 'cpu.max'))")
     assert quota.split()[0] in ("-1", "max")
+
+
+def test_its_tasks_cpu_is_a_quota(engine: Engine, web: str, task: Task) -> None:
+    quota = seen(engine, web, CGROUP + "print(cgroup('cpu', 'cpu.cfs_quota_us', 'cpu.max'))")
+    # In microseconds of each 100,000.
+    assert int(quota.split()[0]) == int(task.definition["Cpu"]) / 1024 * 100_000
 
 
 def test_its_files_are_limited_by_the_ulimit(engine: Engine, web: str, task: Task) -> None:

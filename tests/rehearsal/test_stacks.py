@@ -70,12 +70,14 @@ def test_a_task_definition_has_a_new_revision_only_when_it_changed(
     graph: Graph, assembly: Path, tmp_path: Path
 ) -> None:
     stacks = stacks_of(graph)
-    (definition,) = stacks.of_type("AWS::ECS::TaskDefinition")
-    first = stacks.physical(definition)
+    found = stacks.of_type("AWS::ECS::TaskDefinition")
+    (definition, other) = sorted(found, key=lambda one: one.stack, reverse=True)
+    first, others = stacks.physical(definition), stacks.physical(other)
     stacks.update(graph)
     assert stacks.physical(definition) == first
     stacks.update(changed(assembly, tmp_path / "out", "Web", '"KEEP_ALIVE_SECONDS"', '"ANOTHER"'))
     assert stacks.physical(definition) == f"{first[:-1]}2"
+    assert stacks.physical(other) == others
 
 
 def test_a_launch_template_has_a_new_version_only_when_it_changed(

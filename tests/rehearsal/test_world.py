@@ -15,7 +15,9 @@ import rehearsal.decisions
 import templates
 from rehearsal.agent import Observation
 from rehearsal.faults import FaultError, Faults
+from rehearsal.records import TaskRecord
 from rehearsal.world import World
+from scheduler.model import Service
 from templates import Graph
 from tests.rehearsal.acting import (
     ActingAgent,
@@ -49,10 +51,19 @@ def changed(graph: Graph, stage: str, kind: str, **properties: Any) -> Graph:  #
 
 
 def service_of(graph: Graph) -> Any:  # noqa: ANN401
-    (found,) = (
-        one for one in graph.resources("AWS::ECS::Service") if one.stack.startswith("Sandbox/")
-    )
+    (found,) = graph.stack("Sandbox/Web").of_type("AWS::ECS::Service")
     return found
+
+
+def web_of(world: World) -> Service:
+    """The service behind the balancer."""
+    (found,) = (one for one in world.state.services.values() if one.definition.has_targets)
+    return found
+
+
+def task_of(world: World) -> TaskRecord:
+    """A task of that service."""
+    return next(one for one in world.tasks.values() if one.target is not None)
 
 
 def balancer_of(world: World) -> ActingBalancer:
@@ -67,14 +78,14 @@ def agent_of(world: World) -> ActingAgent:
 
 def seen(world: World, kind: Any, **told: Any) -> None:  # noqa: ANN401 - of an Observation
     """Let the World see something of the first task's only container."""
-    record = next(iter(world.tasks.values()))
+    record = task_of(world)
     (container,) = record.containers
     world.agent.observations.put(Observation(record.id, container, kind, time.time(), **told))
     world.tick()
 
 
 def test_a_container_that_is_restarted_is_followed_to_its_new_port(world: World) -> None:
-    record = next(iter(world.tasks.values()))
+    record = task_of(world)
     assert record.target is not None
     group, target = record.target
     before = balancer_of(world).targets[group, target]
@@ -88,7 +99,7 @@ def test_a_container_that_is_restarted_is_followed_to_its_new_port(world: World)
 def test_a_task_that_cannot_be_handed_over_has_failed_to_start(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (service,) = world.state.services.values()
+    service = web_of(world)
     monkeypatch.setattr(rehearsal.decisions, "address", lambda *_: 1 / 0)
     monkeypatch.setattr(rehearsal.decisions, "free_port", lambda *_: 1 / 0)
     world.deploy(service.definition, service.desired + 1)
@@ -109,7 +120,7 @@ def test_who_serves_an_instance_hears_that_its_network_is_gone(world: World) -> 
 
 
 def test_an_observation_that_cannot_be_taken_in_hides_none_after_it(world: World) -> None:
-    record = next(iter(world.tasks.values()))
+    record = task_of(world)
     world.agent.observations.put(Observation(record.id, "nobody", "stopped", time.time()))
     seen(world, "stopped", exit_code=1, last=True)
     assert record.has_ended
@@ -117,21 +128,21 @@ def test_an_observation_that_cannot_be_taken_in_hides_none_after_it(world: World
 
 def test_a_port_belongs_to_the_deployment_that_declared_it(graph: Graph, world: World) -> None:
     other = copy.deepcopy(graph)
-    for definition in other.resources("AWS::ECS::TaskDefinition"):
+    for definition in other.stack("Sandbox/Web").of_type("AWS::ECS::TaskDefinition"):
         for container in definition.properties["ContainerDefinitions"]:
             container["Image"] = "broken:1"
             container["PortMappings"] = [{"ContainerPort": 9090, "HostPort": 0}]
     service = service_of(other)
     service.properties["LoadBalancers"][0]["ContainerPort"] = 9090
-    before = next(iter(world.services.values())).properties
+    before = world.services[web_of(world).name].properties
     world.apply(other)
     tick_until(world, lambda: world.outcome(0) == "rolled-back", seconds=30)
-    record = next(iter(world.services.values()))
+    record = world.services[web_of(world).name]
     assert record.properties == before
     failed = record.deployments[-1]
     assert failed.properties["LoadBalancers"][0]["ContainerPort"] == 9090
     # A task of the old deployment that starts after the change gets requests on its own port.
-    (state,) = world.state.services.values()
+    state = web_of(world)
     since = world.clock.now()
     world.deploy(state.definition, state.desired + 1)
     tick_until(world, lambda: world.outcome(since) == "steady")
@@ -143,7 +154,7 @@ def test_what_was_rolled_back_before_says_nothing_of_a_change_after_it(
     graph: Graph, world: World
 ) -> None:
     Faults(world).fail("image", "", "missing")
-    (service,) = world.state.services.values()
+    service = web_of(world)
     definition = world.definitions[service.definition.task_definition.name]
     agent_of(world).broken = (str(definition.containers[0]["Image"]),)
     tick_until(world, lambda: world.outcome(0) == "rolled-back", seconds=30)
@@ -159,7 +170,7 @@ def test_a_rule_keeps_a_deployments_weights_over_a_change_of_something_else(
     graph = templates.read(described / "variants")
     world = acting_world(graph, monkeypatch, name="bluegreen")
     tick_until(world, lambda: steady(world))
-    (service,) = world.state.services.values()
+    service = web_of(world)
     world.deploy(service.definition, service.desired, force=True)
     tick_until(world, lambda: service.primary.stage == "BAKE_TIME")
 
@@ -198,7 +209,7 @@ def test_a_target_group_that_is_gone_is_let_go_after_its_last_target(
 
 def test_restoring_leaves_alone_what_was_changed_since(graph: Graph, world: World) -> None:
     faults = Faults(world)
-    (name,) = world.state.services
+    name = web_of(world).name
     good = world.state.services[name].definition.task_definition.name
     faults.fail("image", "", "crash")
     world.roll_out(name, world.definitions[good])
@@ -218,7 +229,26 @@ def test_words_that_a_fault_does_not_take_are_refused_by_name(world: World) -> N
 
 
 def test_how_an_image_is_broken_may_be_said_alone(world: World) -> None:
-    assert Faults(world).fail("image", "missing").words.endswith("whose image is broken: missing.")
+    words = Faults(world).fail("image", "missing").words
+    # Of the one service that is behind the balancer.
+    assert words.startswith(f"{web_of(world).name} rolls out ")
+    assert words.endswith("whose image is broken: missing.")
+
+
+def test_a_service_without_a_balancer_is_broken_and_mended_by_its_name(world: World) -> None:
+    faults = Faults(world)
+    (quotes,) = (one for one in world.state.services if one != web_of(world).name)
+    assert faults.fail("image", "quotes", "missing").words.startswith(f"{quotes} rolls out ")
+    assert f"{quotes} goes back to" in faults.restore().words
+    words = faults.fail("task", "quotes").words
+    (killed,) = (one for one in world.tasks.values() if one.id in words)
+    assert killed.group == f"service:{quotes}"
+    with pytest.raises(FaultError, match="expected a task behind the load balancer"):
+        faults.fail("health", "quotes")
+    assert faults.fail("health").words
+    assert {world.tasks[one].group for one in world.unchecked} == {f"service:{web_of(world).name}"}
+    with pytest.raises(FaultError, match=f"service 'nobody': expected one of {quotes}, "):
+        faults.fail("image", "nobody")
 
 
 def test_of_a_container_that_ends_unasked_the_last_words_are_told(
@@ -228,13 +258,13 @@ def test_of_a_container_that_ends_unasked_the_last_words_are_told(
     world.say = said.append
     written = "begins\n\nTraceback\n  line 1\nBoom: no\n"
     monkeypatch.setattr(ActingEngine, "logs", lambda *_: written)
-    record = next(iter(world.tasks.values()))
+    record = task_of(world)
     seen(world, "stopped", exit_code=1, last=True)
     told = f"(task {record.id}) web exited with 1.\n  Traceback\n    line 1\n  Boom: no"
     tick_until(world, lambda: told in said)
     # One that is stopped on purpose ends in silence.
     said.clear()
-    (service,) = world.state.services.values()
+    service = web_of(world)
     world.deploy(service.definition, 0)
-    tick_until(world, lambda: not world.state.tasks)
+    tick_until(world, lambda: record.group not in {one.group for one in world.state.tasks.values()})
     assert not any("exited with" in line for line in said)

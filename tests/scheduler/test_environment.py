@@ -66,9 +66,10 @@ def test_the_productions_hosts_trunk_are_protected_and_have_a_spare(
 
 
 def test_a_service_is_as_declared(sandbox: Environment) -> None:
-    (service,) = sandbox.services
+    _, service = sandbox.services
     definition, task = service.definition, service.definition.task_definition
-    assert (task.cpu, task.memory, task.dynamic_ports, task.interfaces) == (256, 96, 1, 0)
+    # The task's own numbers, with those of Service Connect's proxy, and not the container's.
+    assert (task.cpu, task.memory, task.dynamic_ports, task.interfaces) == (512, 192, 1, 0)
     assert task.has_health_check
     assert (definition.minimum_healthy_percent, definition.maximum_percent) == (100, 200)
     assert definition.strategies == (
@@ -87,12 +88,12 @@ def test_a_service_is_as_declared(sandbox: Environment) -> None:
 
 
 def test_seconds_of_checks_and_of_leaving_come_from_the_target_group(sandbox: Environment) -> None:
-    (service,) = sandbox.services
+    _, service = sandbox.services
     assert (service.check_seconds, service.deregistration_seconds) == (10, 30)
 
 
 def test_an_awsvpc_task_has_an_interface_and_no_host_ports(production: Environment) -> None:
-    (service,) = production.services
+    service, _ = production.services
     task = service.definition.task_definition
     assert (task.interfaces, task.dynamic_ports, task.host_ports) == (1, 0, frozenset())
 

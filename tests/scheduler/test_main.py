@@ -37,8 +37,9 @@ def test_a_shortfall_is_listed_with_its_time_and_size(
     assembly: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert simulate("sandbox", "--scenario", "az-loss", assembly=assembly) == 0
+    # A task of each of the two services.
     assert re.search(
-        r"^below demand: at 0:00 for \d+ s, by 1 task at most$",
+        r"^below demand: at 0:00 for \d+ s, by 2 tasks at most$",
         capsys.readouterr().out,
         re.MULTILINE,
     )

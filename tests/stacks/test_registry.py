@@ -9,36 +9,33 @@ from tests.conftest import Assembly
 
 def test_images_are_immutable_and_scanned(synthesized: Assembly) -> None:
     for environment in ("Sandbox", "Production"):
-        repository = synthesized.stack(f"{environment}/Registry").one("AWS::ECR::Repository")
-        assert repository["ImageTagMutability"] == "IMMUTABLE"
-        assert repository["ImageScanningConfiguration"] == {"ScanOnPush": True}
+        for one in synthesized.stack(f"{environment}/Registry").all("AWS::ECR::Repository"):
+            assert one["ImageTagMutability"] == "IMMUTABLE"
+            assert one["ImageScanningConfiguration"] == {"ScanOnPush": True}
 
 
 def test_no_tag_ever_expires(synthesized: Assembly) -> None:
-    repository = synthesized.stack("Sandbox/Registry").one("AWS::ECR::Repository")
-    rules = json.loads(repository["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
-    assert [rule["selection"]["tagStatus"] for rule in rules] == ["untagged"]
+    for repository in synthesized.stack("Sandbox/Registry").all("AWS::ECR::Repository"):
+        rules = json.loads(repository["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
+        assert [rule["selection"]["tagStatus"] for rule in rules] == ["untagged"]
 
 
 def test_a_sandbox_takes_its_images_along(synthesized: Assembly) -> None:
     stack = synthesized.stack("Sandbox/Registry")
-    ((_, resource),) = stack.resources("AWS::ECR::Repository").items()
-    assert resource["DeletionPolicy"] == "Delete"
-    assert resource["Properties"]["EmptyOnDelete"] is True
+    for resource in stack.resources("AWS::ECR::Repository").values():
+        assert resource["DeletionPolicy"] == "Delete"
+        assert resource["Properties"]["EmptyOnDelete"] is True
 
 
 def test_a_rename_never_replaces_the_images(synthesized: Assembly) -> None:
     """The name is fixed, and what CloudFormation would replace or delete stays."""
-    ((name, resource),) = (
-        synthesized.stack("Production/Registry").resources("AWS::ECR::Repository").items()
-    )
-    assert name == "Web3C8945DB"
-    assert resource["Properties"]["RepositoryName"] == "production-web"
-    assert resource["DeletionPolicy"] == resource["UpdateReplacePolicy"] == "Retain"
-    assert (
-        "EmptyOnDelete" not in resource["Properties"] or not resource["Properties"]["EmptyOnDelete"]
-    )
-    assert resource["Properties"]["EncryptionConfiguration"] == {"EncryptionType": "KMS"}
+    found = synthesized.stack("Production/Registry").resources("AWS::ECR::Repository")
+    names = {name: one["Properties"]["RepositoryName"] for name, one in found.items()}
+    assert names == {"Web3C8945DB": "production-web", "Quotes4DCFF1CF": "production-quotes"}
+    for resource in found.values():
+        assert resource["DeletionPolicy"] == resource["UpdateReplacePolicy"] == "Retain"
+        assert not resource["Properties"].get("EmptyOnDelete")
+        assert resource["Properties"]["EncryptionConfiguration"] == {"EncryptionType": "KMS"}
 
 
 def test_the_publisher_pushes_to_our_repositories_only(added: Assembly) -> None:
@@ -60,10 +57,11 @@ def test_the_publisher_pushes_to_our_repositories_only(added: Assembly) -> None:
 def test_each_service_has_a_repository_of_its_own(added: Assembly) -> None:
     repositories = added.stack("Sandbox/Registry").all("AWS::ECR::Repository")
     names = {one["RepositoryName"] for one in repositories}
-    assert names == {"sandbox-web", "sandbox-quotes"}
+    assert names == {"sandbox-web", "sandbox-quotes", "sandbox-monolith"}
 
 
 def test_a_prefix_sets_the_names_of_a_learner_apart(variants: Assembly) -> None:
     stack = variants.stack("Prefixed/Registry")
-    assert stack.one("AWS::ECR::Repository")["RepositoryName"] == "ana-prefixed-web"
+    names = {one["RepositoryName"] for one in stack.all("AWS::ECR::Repository")}
+    assert names == {"ana-prefixed-web", "ana-prefixed-quotes"}
     assert stack.one("AWS::IAM::Role")["RoleName"] == "cdk-ana-prefixed-publisher-us-east-1"

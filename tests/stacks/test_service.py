@@ -24,11 +24,12 @@ def container(template: Template) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.parametrize("service", ["Web", "Quotes"])
 @pytest.mark.parametrize("environment", BOTH)
 def test_the_container_gets_what_it_needs_and_nothing_else(
-    synthesized: Assembly, environment: str
+    synthesized: Assembly, environment: str, service: str
 ) -> None:
-    found = container(synthesized.stack(f"{environment}/Web"))
+    found = container(synthesized.stack(f"{environment}/{service}"))
     assert found["User"] == "10001:10001"
     assert found["ReadonlyRootFilesystem"] is True
     assert found["Privileged"] is False
@@ -58,9 +59,7 @@ def test_the_service_outlives_its_drain_and_the_balancers_idle_connections(
     stack = synthesized.stack(f"{environment}/Web")
     found = container(stack)
     told = {
-        one["Name"]: int(one["Value"])
-        for one in found["Environment"]
-        if one["Name"] != "AWS_REGION"
+        one["Name"]: int(one["Value"]) for one in found["Environment"] if one["Value"].isdigit()
     }
     assert told["DRAIN_SECONDS"] < found["StopTimeout"]
     balancer = synthesized.stack(f"{environment}/Ingress").one(
@@ -252,7 +251,12 @@ def test_awsvpc_tasks_have_a_security_group_for_the_balancer_only(synthesized: A
     stack = synthesized.stack("Production/Web")
     assert stack.one("AWS::ECS::TaskDefinition")["NetworkMode"] == "awsvpc"
     assert stack.one("AWS::ElasticLoadBalancingV2::TargetGroup")["TargetType"] == "ip"
-    rule = stack.one("AWS::EC2::SecurityGroupIngress")
+    (own,) = stack.resources("AWS::EC2::SecurityGroup")
+    (rule,) = [
+        one
+        for one in stack.all("AWS::EC2::SecurityGroupIngress")
+        if one["GroupId"] == {"Fn::GetAtt": [own, "GroupId"]}
+    ]
     assert (rule["FromPort"], rule["ToPort"]) == (8080, 8080)
     assert rule["SourceSecurityGroupId"]["Fn::ImportValue"].startswith("Production-Ingress:")
     network = stack.one("AWS::ECS::Service")["NetworkConfiguration"]["AwsvpcConfiguration"]
@@ -284,15 +288,18 @@ def test_readiness_decides_at_the_balancer_and_liveness_in_the_container(
     assert stack.one("AWS::ECS::Service")["HealthCheckGracePeriodSeconds"] == 60
 
 
-def test_a_second_microservice_brings_all_of_its_own_and_changes_nothing_of_the_others(
+def test_one_microservice_more_brings_all_of_its_own_and_changes_nothing_of_the_others(
     synthesized: Assembly, added: Assembly
 ) -> None:
-    assert set(added.stacks()) - set(synthesized.stacks()) == {"Sandbox/Quotes"}
-    quotes = added.stack("Sandbox/Quotes")
-    assert quotes.one("AWS::ElasticLoadBalancingV2::ListenerRule")["Priority"] == 10
-    assert len(quotes.resources("AWS::CloudWatch::Alarm")) == 3
-    assert quotes.resources("AWS::CloudWatch::Dashboard")
-    for stack in ("Network", "Cluster", "Ingress", "Web"):
+    assert set(added.stacks()) - set(synthesized.stacks()) == {"Sandbox/Monolith"}
+    monolith = added.stack("Sandbox/Monolith")
+    rule = monolith.one("AWS::ElasticLoadBalancingV2::ListenerRule")
+    assert (rule["Priority"], rule["Conditions"][0]["PathPatternConfig"]["Values"]) == (200, ["/*"])
+    assert len(monolith.resources("AWS::CloudWatch::Alarm")) == 3
+    assert monolith.resources("AWS::CloudWatch::Dashboard")
+    assert "ServiceConnectConfiguration" not in monolith.one("AWS::ECS::Service")
+    assert "Memory" not in monolith.one("AWS::ECS::TaskDefinition")
+    for stack in ("Network", "Cluster", "Ingress", "Quotes", "Web"):
         name = f"Sandbox/{stack}"
         assert added.path(name).read_bytes() == synthesized.path(name).read_bytes()
     registry = added.stack("Sandbox/Registry").resources("AWS::ECR::Repository")

@@ -39,19 +39,21 @@ def test_so_is_every_manifest_of_every_other_value_of_the_settings(
 
 def test_each_service_of_an_environment_has_its_own(added: Assembly) -> None:
     environment = translate(templates.read(added.directory), "sandbox")
-    assert [one.name for one in environment.services] == ["web", "quotes"]
+    assert [one.name for one in environment.services] == ["quotes", "monolith", "web"]
     for service in environment.services:
         accepted(service.manifests)
-    web, quotes = (one.manifest("Ingress") for one in environment.services)
-    assert quotes["spec"]["rules"][0]["http"]["paths"][0]["path"] == "/quotes"
+    # Nobody outside reaches quotes, but the others do by its name.
+    assert "Ingress" not in [one["kind"] for one in environment.service("quotes").manifests]
+    assert environment.service("quotes").manifest("Service")["metadata"]["name"] == "quotes"
+    web, monolith = (environment.service(one).manifest("Ingress") for one in ("web", "monolith"))
     order = "alb.ingress.kubernetes.io/group.order"
-    assert int(quotes["metadata"]["annotations"][order]) < int(
-        web["metadata"]["annotations"][order]
+    assert int(web["metadata"]["annotations"][order]) < int(
+        monolith["metadata"]["annotations"][order]
     )
     group = "alb.ingress.kubernetes.io/group.name"
-    assert quotes["metadata"]["annotations"][group] == web["metadata"]["annotations"][group]
+    assert monolith["metadata"]["annotations"][group] == web["metadata"]["annotations"][group]
     found = [one.manifest("Deployment")["spec"]["selector"] for one in environment.services]
-    assert found[0] != found[1]
+    assert all(one not in found[:place] for place, one in enumerate(found))
 
 
 def test_a_service_without_a_load_balancer_answers_under_its_service_connect_name(
@@ -104,9 +106,9 @@ def test_an_environment_or_a_service_that_is_not_there_is_refused_by_name(
     with pytest.raises(templates.TemplateError, match=r"nowhere: expected .* production, sandbox"):
         translate(graph, "nowhere")
     with pytest.raises(
-        templates.TemplateError, match=r"quotes: expected a service of sandbox.* web"
+        templates.TemplateError, match=r"jokes: expected a service of sandbox.* quotes, web"
     ):
-        translate(graph, "sandbox").service("quotes")
+        translate(graph, "sandbox").service("jokes")
 
 
 def test_two_services_of_one_name_are_refused(added: Assembly) -> None:
@@ -114,8 +116,9 @@ def test_two_services_of_one_name_are_refused(added: Assembly) -> None:
         container_of(resources)["Name"] = "web"
         service_of(resources)["LoadBalancers"][0]["ContainerName"] = "web"
 
-    graph = changed(templates.read(added.directory), "Sandbox/Quotes", change)
-    with pytest.raises(templates.TemplateError, match=r"Quotes.*which another service has too"):
+    graph = changed(templates.read(added.directory), "Sandbox/Monolith", change)
+    # Of the two it is the one that is read later.
+    with pytest.raises(templates.TemplateError, match=r"Web.*which another service has too"):
         translate(graph, "sandbox")
 
 

@@ -12,10 +12,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from web.identity import look
+from dock.identity import look
 
 from labs.kubernetes.sidecar import SCRIPT
-from tests.rehearsal.conftest import until
+from tests.conftest import until
 
 
 class Service(BaseHTTPRequestHandler):

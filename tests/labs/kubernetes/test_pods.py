@@ -40,18 +40,19 @@ def test_cpu_units_are_thousandths_of_a_cpu(units: int, expected: str) -> None:
     assert cpu(units) == expected
 
 
-def test_cpu_is_asked_for_and_never_limited_and_memory_is_both(web: Service) -> None:
-    assert container(web)["resources"] == {
+def test_cpu_is_asked_for_and_not_limited_and_memory_is_both(edited: Edited) -> None:
+    def change(resources: Values) -> None:
+        for name in ("Cpu", "Memory"):
+            del task_of(resources)[name]
+
+    assert container(edited(change))["resources"] == {
         "requests": {"cpu": "250m", "memory": "96Mi"},
         "limits": {"memory": "128Mi"},
     }
 
 
-def test_a_task_of_a_size_is_limited_to_it(edited: Edited) -> None:
-    def change(resources: Values) -> None:
-        task_of(resources).update({"Cpu": "512", "Memory": "512"})
-
-    limits = container(edited(change))["resources"]["limits"]
+def test_a_task_of_a_size_is_limited_to_it(web: Service) -> None:
+    limits = container(web)["resources"]["limits"]
     assert limits == {"cpu": "500m", "memory": "128Mi"}
 
 
@@ -152,7 +153,7 @@ def test_the_health_check_is_the_liveness_probe_and_its_start_period_a_startup_p
     web: Service,
 ) -> None:
     asked = {
-        "exec": {"command": ["python", "-m", "web.probe"]},
+        "exec": {"command": ["python", "-m", "dock.probe"]},
         "periodSeconds": 10,
         "timeoutSeconds": 5,
     }

@@ -18,9 +18,10 @@ from labs.kubernetes.command import document
 from labs.kubernetes.environment import Service
 from labs.kubernetes.sidecar import FILE, SCRIPT, pod_of
 from rehearsal.images import build_environment
+from tests.conftest import until
 from tests.labs.conftest import Edited, one
 from tests.labs.kubernetes.schemas import accepted, runs
-from tests.rehearsal.conftest import until, usable
+from tests.rehearsal.conftest import usable
 
 Values = dict[str, Any]
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,9 @@ READ = """() => {
         deployments: by(
             all(".deployment"), (one) => one.dataset.deployment, (one) => one.dataset.rollout,
         ),
-        counts: document.querySelector("#services .counts span").textContent,
+        counts: [...document.querySelectorAll("#services .counts")].map(
+            (one) => one.querySelector("span").textContent,
+        ),
         targets: by(
             all("#targets tbody tr"), (one) => one.dataset.target,
             (one) => one.querySelector(".state").dataset.state,
@@ -105,8 +107,12 @@ class Picture:
         """Say what the API says, in the page's words."""
         played = self.played
         hosts = {one["containerInstanceArn"]: one for one in played.instances()}
-        tasks = [*played.tasks("RUNNING"), *played.tasks("STOPPED")]
-        service = played.described()
+        both = [replace(played, of=name) for name in ("web", "quotes")]
+        tasks = [
+            task for one in both for status in ("RUNNING", "STOPPED") for task in one.tasks(status)
+        ]
+        # The services stand there by name, and quotes, without targets, comes first.
+        quotes, service = (one.described() for one in both[::-1])
         health = played.client("elbv2").describe_target_health(
             TargetGroupArn=service["loadBalancers"][0]["targetGroupArn"]
         )
@@ -127,9 +133,16 @@ class Picture:
                 if one["lastStatus"] != "STOPPED"
             },
             "instances": {one["ec2InstanceId"]: host(one) for one in hosts.values()},
-            "deployments": {one["id"]: one["rolloutState"] for one in service["deployments"]},
-            "counts": f"{service['runningCount']} running, {service['desiredCount']} desired, "
-            f"{service['pendingCount']} pending",
+            "deployments": {
+                one["id"]: one["rolloutState"]
+                for each in (quotes, service)
+                for one in each["deployments"]
+            },
+            "counts": [
+                f"{one['runningCount']} running, {one['desiredCount']} desired, "
+                f"{one['pendingCount']} pending"
+                for one in (quotes, service)
+            ],
             "targets": {
                 f"{one['Target']['Id']}:{one['Target']['Port']}": one["TargetHealth"]["State"]
                 for one in health["TargetHealthDescriptions"]
@@ -213,7 +226,8 @@ def test_a_rollout_is_shown_as_the_api_tells_it(picture: Picture) -> None:
         def is_over() -> bool:
             picture.look()
             seen.update(picture.rollouts())
-            return {"in progress", "completed"} <= seen and picture.rollouts() == ["completed"]
+            over = picture.rollouts() == ["completed"] * 2
+            return over and {"in progress", "completed"} <= seen
 
         until(is_over, seconds=90)
         expect(picture.page.locator("#figure-requests")).to_have_text(re.compile(r"^(1\d|2\d)$"))

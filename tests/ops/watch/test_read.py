@@ -335,6 +335,6 @@ def test_a_service_that_the_settings_have_forgotten_is_called_by_its_stack(
     world: World, values: Values
 ) -> None:
     world.make_environment()
-    values["sandbox"]["services"] = {"other": values["sandbox"]["services"]["web"]}
+    values["sandbox"]["services"] = {"other": values["sandbox"]["services"]["quotes"]}
     environment = Environment("sandbox", parse(values)["sandbox"])
     assert list(find(world.aws, environment).labels.values()) == ["Sandbox-Web"]

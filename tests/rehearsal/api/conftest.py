@@ -64,9 +64,14 @@ class Served:
         return self.world.cluster_name
 
     @property
+    def services(self) -> list[str]:
+        """The names of the services that the templates declare."""
+        return [one.definition.name for one in self.world.declared.services]
+
+    @property
     def service(self) -> str:
-        """The name of the environment's only service."""
-        (name,) = (one.definition.name for one in self.world.declared.services)
+        """The name of the service behind the balancer."""
+        (name,) = (one for one in self.services if "-Web-" in one)
         return name
 
     @property

@@ -14,11 +14,11 @@ def test_the_cluster_tells_what_is_in_it(served: Served) -> None:
         include=["STATISTICS", "SETTINGS", "TAGS", "CONFIGURATIONS"],
     )
     (cluster,) = found["clusters"]
-    assert (cluster["registeredContainerInstancesCount"], cluster["runningTasksCount"]) == (2, 2)
+    assert (cluster["registeredContainerInstancesCount"], cluster["runningTasksCount"]) == (2, 4)
     assert cluster["settings"] == [{"name": "containerInsights", "value": "enabled"}]
     assert cluster["configuration"]["executeCommandConfiguration"]["logging"] == "OVERRIDE"
     statistics = {one["name"]: one["value"] for one in cluster["statistics"]}
-    assert statistics["runningEC2TasksCount"] == "2"
+    assert statistics["runningEC2TasksCount"] == "4"
     assert [one["reason"] for one in found["failures"]] == ["MISSING"]
     # As on AWS, nothing named is the cluster called default.
     assert served.ecs.describe_clusters()["failures"][0]["arn"].endswith("cluster/default")

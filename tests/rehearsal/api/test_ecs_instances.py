@@ -41,15 +41,16 @@ def test_an_instance_tells_what_tasks_have_left_of_it(served: Served) -> None:
     (found, *_) = served.ecs.describe_container_instances(
         cluster=served.cluster, containerInstances=_instances(served)
     )["containerInstances"]
+    # One of web and one of quotes, each with Service Connect's proxy.
     registered = {one["name"]: one for one in found["registeredResources"]}
     remaining = {one["name"]: one for one in found["remainingResources"]}
-    assert registered["CPU"]["integerValue"] - remaining["CPU"]["integerValue"] == 256
-    assert registered["MEMORY"]["integerValue"] - remaining["MEMORY"]["integerValue"] == 96
+    assert registered["CPU"]["integerValue"] - remaining["CPU"]["integerValue"] == 512 + 384
+    assert registered["MEMORY"]["integerValue"] - remaining["MEMORY"]["integerValue"] == 192 + 160
     new = set(remaining["PORTS"]["stringSetValue"]) - set(registered["PORTS"]["stringSetValue"])
-    assert new == {"20000"}
+    assert new == {"20000", "20001"}
     attributes = {one["name"]: one.get("value") for one in found["attributes"]}
     assert attributes["ecs.instance-type"] == "t3.small"
-    assert found["runningTasksCount"] == 1
+    assert found["runningTasksCount"] == 2
     assert found["ec2InstanceId"].startswith("i-")
 
 

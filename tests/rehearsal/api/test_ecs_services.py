@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from botocore.exceptions import ClientError, WaiterError
 
+from rehearsal.declared import Declared
 from tests.rehearsal.acting import steady, tick_until, until
 from tests.rehearsal.api.conftest import Served
 
@@ -81,7 +82,8 @@ def test_a_service_that_the_api_creates_runs_and_ends(served: Served) -> None:
     assert not served.tasks(serviceName="made")
     with pytest.raises(ClientError, match=r"ServiceNotActive.*Service was not ACTIVE\."):
         ecs.update_service(cluster=served.cluster, service="made", desiredCount=1)
-    assert len(ecs.list_services(cluster=served.cluster)["serviceArns"]) == 1
+    left = ecs.list_services(cluster=served.cluster)["serviceArns"]
+    assert sorted(one.rpartition("/")[2] for one in left) == sorted(served.services)
 
 
 def test_creating_the_same_service_again_gives_it_and_another_is_refused(served: Served) -> None:
@@ -207,9 +209,9 @@ def test_services_come_ten_a_page_and_each_once(still: Served) -> None:
             cluster=still.cluster, serviceName=f"s{number}", taskDefinition="many", desiredCount=0
         )
     pages = list(still.ecs.get_paginator("list_services").paginate(cluster=still.cluster))
-    assert [len(one["serviceArns"]) for one in pages] == [10, 10, 4]
+    assert [len(one["serviceArns"]) for one in pages] == [10, 10, 5]
     arns = [arn for one in pages for arn in one["serviceArns"]]
-    assert len(set(arns)) == 24
+    assert len(set(arns)) == 25
     with pytest.raises(ClientError, match="maxResults must be between 1 and 100"):
         still.ecs.list_services(cluster=still.cluster, maxResults=101)
 
@@ -226,7 +228,6 @@ def test_services_come_ten_a_page_and_each_once(still: Served) -> None:
         ({"capacityProviderStrategy": [{"capacityProvider": "no"}]}, "'no' was not found"),
         ({"desiredCount": -1}, "desiredCount must be"),
         ({"deploymentController": {"type": "EXTERNAL"}}, "UnsupportedFeature.*others than ECS"),
-        ({"serviceConnectConfiguration": {"enabled": True}}, "needs a namespace"),
         (
             {
                 "serviceConnectConfiguration": {
@@ -275,13 +276,25 @@ def test_a_service_of_another_cluster_is_named_as_such(served: Served) -> None:
         served.ecs.describe_services(cluster=served.cluster, services=[arn])
 
 
+def test_without_a_namespace_of_the_cluster_a_service_must_name_one(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"cluster": served.cluster, "service": served.service}
+    served.ecs.update_service(**asked, serviceConnectConfiguration={"enabled": True})
+    monkeypatch.setattr(Declared, "default_namespace", lambda _: "")
+    with pytest.raises(ClientError, match="needs a namespace"):
+        served.ecs.update_service(**asked, serviceConnectConfiguration={"enabled": True})
+
+
 def test_a_service_offers_a_name_to_those_of_its_namespace(still: Served) -> None:
     ecs, world = still.ecs, still.world
     still.register(
         "offering", portMappings=[{"name": "http", "containerPort": 8080, "appProtocol": "http"}]
     )
-    offered = {"portName": "http", "clientAliases": [{"port": 8081, "dnsName": "quotes"}]}
+    offered = {"portName": "http", "clientAliases": [{"port": 8081, "dnsName": "jokes"}]}
     connect = {"enabled": True, "namespace": "sandbox", "services": [offered]}
+    (quotes,) = world.offered("sandbox")
+    assert (quotes.name, quotes.port) == ("quotes", 8080)
     created = ecs.create_service(
         cluster=still.cluster, serviceName="server", taskDefinition="offering", desiredCount=1,
         serviceConnectConfiguration=connect,
@@ -289,8 +302,8 @@ def test_a_service_offers_a_name_to_those_of_its_namespace(still: Served) -> Non
     (deployment,) = created["deployments"]
     assert deployment["serviceConnectConfiguration"] == connect
     tick_until(world, lambda: steady(world))
-    (endpoint,) = world.offered("sandbox")
-    assert (endpoint.name, endpoint.port) == ("quotes", 8081)
+    (endpoint,) = (one for one in world.offered("sandbox") if one != quotes)
+    assert (endpoint.name, endpoint.port) == ("jokes", 8081)
     ecs.create_service(
         cluster=still.cluster, serviceName="client", taskDefinition="offering", desiredCount=1,
         serviceConnectConfiguration={"enabled": True, "namespace": "sandbox"},
@@ -301,13 +314,17 @@ def test_a_service_offers_a_name_to_those_of_its_namespace(still: Served) -> Non
         for one in still.agent.running.values()
         if "main" in one.options
     }
+    both = ["--add-host=jokes:127.0.0.1", "--add-host=quotes:127.0.0.1"]
+    assert names == {"service:server": both, "service:client": both}
     # Who was there before an endpoint does not know it; who is of another namespace never does.
-    assert names == {
-        "service:server": ["--add-host=quotes:127.0.0.1"],
-        "service:client": ["--add-host=quotes:127.0.0.1"],
+    (web,) = {
+        tuple(one.options["web"]) for one in still.agent.running.values() if "web" in one.options
     }
+    assert web == ("--add-host=quotes:127.0.0.1",)
     listed = ecs.list_services_by_namespace(namespace="sandbox")["serviceArns"]
-    assert [one.rpartition("/")[2] for one in listed] == ["client", "server"]
+    assert sorted(one.rpartition("/")[2] for one in listed) == sorted(
+        [*still.services, "client", "server"]
+    )
     ecs.update_service(
         cluster=still.cluster, service="client",
         serviceConnectConfiguration={"enabled": False},
@@ -315,4 +332,4 @@ def test_a_service_offers_a_name_to_those_of_its_namespace(still: Served) -> Non
     assert len(still.described("client")["deployments"]) == 2
     tick_until(world, lambda: steady(world))
     ecs.delete_service(cluster=still.cluster, service="server", force=True)
-    assert world.offered("sandbox") == []
+    assert world.offered("sandbox") == [quotes]

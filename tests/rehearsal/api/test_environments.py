@@ -37,7 +37,8 @@ def test_production_is_told_in_the_api_s_shapes_too(
         found = served.described()
         assert len(found["networkConfiguration"]["awsvpcConfiguration"]["subnets"]) == 3
         ecs.describe_task_definition(taskDefinition=found["taskDefinition"])
-        tasks = ecs.describe_tasks(cluster=cluster, tasks=served.tasks())["tasks"]
+        of_web = served.tasks(serviceName=served.service)
+        tasks = ecs.describe_tasks(cluster=cluster, tasks=of_web)["tasks"]
         addresses = {
             one["value"]
             for task in tasks

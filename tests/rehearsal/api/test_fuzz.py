@@ -46,7 +46,7 @@ class Fuzzed:
     def _names(self) -> Mapping[str, list[str]]:
         """Give what a parameter of such a name may say; the shortest fitting one counts."""
         world = self.world
-        (service,) = world.services.values()
+        service, *_ = world.services.values()
         tasks, instances = list(world.tasks), list(world.state.instances)
         definitions = [*world.definitions, *(one.family for one in world.definitions.values())]
         (group,) = world.state.groups.values()

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from web import identity
+from dock import identity
 
 from rehearsal.api import metadata_file
 from tests.rehearsal.api.conftest import Served
@@ -21,7 +21,7 @@ def document(served: Served, path: str) -> tuple[int, Values]:
 
 
 def a_task(served: Served) -> str:
-    return served.tasks()[0].rpartition("/")[2]
+    return served.tasks(serviceName=served.service)[0].rpartition("/")[2]
 
 
 def test_a_container_learns_what_it_is(served: Served) -> None:
@@ -33,8 +33,10 @@ def test_a_container_learns_what_it_is(served: Served) -> None:
     assert (found["Name"], found["KnownStatus"]) == ("web", "RUNNING")
     assert found["Labels"]["com.amazonaws.ecs.task-arn"] == record.arn
     assert found["Limits"] == {"CPU": 256, "Memory": 128}
+    (port,) = record.host_ports.values()
+    assert port in (20000, 20001)
     assert found["Ports"] == [
-        {"ContainerPort": 8080, "Protocol": "tcp", "HostPort": 20000, "HostIp": "0.0.0.0"}
+        {"ContainerPort": 8080, "Protocol": "tcp", "HostPort": port, "HostIp": "0.0.0.0"}
     ]
     assert found["Networks"] == [{"NetworkMode": "bridge", "IPv4Addresses": [record.address]}]
     assert found["LogOptions"]["awslogs-group"].startswith("Sandbox-Web-Logs")
@@ -48,6 +50,8 @@ def test_a_task_learns_its_service_zone_and_containers(served: Served) -> None:
     assert found["TaskARN"] == record.arn
     assert (found["ServiceName"], found["AvailabilityZone"]) == (served.service, record.zone)
     assert (found["Family"], found["Revision"]) == (record.definition.family, "1")
+    # Of the task as a whole: half a CPU, and what the proxy takes on top.
+    assert found["Limits"] == {"CPU": 0.5, "Memory": 192}
     assert (found["LaunchType"], found["Cluster"]) == ("EC2", served.described()["clusterArn"])
     assert [one["Name"] for one in found["Containers"]] == ["web"]
     served.ecs.tag_resource(resourceArn=record.arn, tags=[{"key": "a", "value": "b"}])
@@ -107,6 +111,7 @@ def test_the_file_has_the_agent_s_keys_and_says_that_it_is_whole(served: Served)
         "AvailabilityZone", "HostPrivateIPv4Address",
     }  # fmt: skip
     assert found["MetadataFileStatus"] == "READY"
+    (port,) = record.host_ports.values()
     assert found["PortMappings"] == [
-        {"ContainerPort": 8080, "HostPort": 20000, "BindIp": "0.0.0.0", "Protocol": "tcp"}
+        {"ContainerPort": 8080, "HostPort": port, "BindIp": "0.0.0.0", "Protocol": "tcp"}
     ]

@@ -26,7 +26,7 @@ Values = dict[str, Any]
 
 def a_log(served: Served) -> tuple[str, str, str]:
     """Give the group, the stream and the task of a line that a container wrote."""
-    (arn, *_) = served.tasks()
+    (arn, *_) = served.tasks(serviceName=served.service)
     task = arn.rpartition("/")[2]
     ran = served.agent.running[task]
     (container,) = ran.definition["ContainerDefinitions"]
@@ -96,7 +96,10 @@ def test_a_long_rehearsal_keeps_the_newest_lines_and_streams_only() -> None:
 
 def test_the_repository_has_the_image_under_the_hash_of_its_source(served: Served) -> None:
     ecr = served.client("ecr")
-    (repository,) = ecr.describe_repositories()["repositories"]
+    repositories = ecr.describe_repositories()["repositories"]
+    names = sorted(one["repositoryName"] for one in repositories)
+    assert names == ["sandbox-quotes", "sandbox-web"]
+    (repository,) = (one for one in repositories if one["repositoryName"] == "sandbox-web")
     assert repository["imageTagMutability"] == "IMMUTABLE"
     (image,) = ecr.describe_images(repositoryName=repository["repositoryName"])["imageDetails"]
     (tag,) = image["imageTags"]

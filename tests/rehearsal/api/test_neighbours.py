@@ -50,7 +50,17 @@ def test_a_target_is_an_instance_at_the_port_that_its_agent_gave_out(served: Ser
     }
     found = target_health(served)
     assert {one["Target"]["Id"] for one in found} == instances
-    assert {(one["Target"]["Port"], one["HealthCheckPort"]) for one in found} == {(20000, "20000")}
+    given = {
+        binding["hostPort"]
+        for task in served.ecs.describe_tasks(
+            cluster=served.cluster, tasks=served.tasks(serviceName=served.service)
+        )["tasks"]
+        for container in task["containers"]
+        for binding in container["networkBindings"]
+    }
+    assert given <= {20000, 20001}
+    assert {one["Target"]["Port"] for one in found} == given
+    assert all(one["HealthCheckPort"] == str(one["Target"]["Port"]) for one in found)
     one = found[0]["Target"]["Id"]
     assert len(target_health(served, Targets=[{"Id": one}])) == 1
     (unknown,) = target_health(served, Targets=[{"Id": "i-0", "Port": 1}])
@@ -109,8 +119,8 @@ def test_stacks_have_their_outputs_tags_resources_and_templates(served: Served) 
     cloudformation = served.client("cloudformation")
     pages = cloudformation.get_paginator("describe_stacks").paginate()
     stacks = {one["StackName"]: one for page in pages for one in page["Stacks"]}
-    assert set(stacks) == {f"Sandbox-{one}" for one in
-                           ("Cluster", "Ingress", "Network", "Registry", "Web")}  # fmt: skip
+    names = ("Cluster", "Ingress", "Network", "Quotes", "Registry", "Web")
+    assert set(stacks) == {f"Sandbox-{one}" for one in names}
     web = stacks["Sandbox-Web"]
     assert web["StackStatus"] == "CREATE_COMPLETE"
     assert {"Key": "drydock:environment", "Value": "sandbox"} in web["Tags"]
@@ -160,7 +170,7 @@ def test_an_instance_that_ec2_terminates_is_gone_at_once_and_replaced(served: Se
         ec2.terminate_instances(InstanceIds=[first["InstanceId"]], DryRun=True)
     (state,) = ec2.terminate_instances(InstanceIds=[first["InstanceId"]])["TerminatingInstances"]
     assert state["CurrentState"]["Name"] == "shutting-down"
-    until(lambda: served.described()["runningCount"] == 2 and len(served.tasks()) == 2)
+    until(lambda: served.described()["runningCount"] == 2 and len(served.tasks()) == 4)
     stopped = served.ecs.describe_tasks(cluster=served.cluster, tasks=lost)["tasks"]
     reasons = {one.get("stoppedReason") for one in stopped if one["lastStatus"] == "STOPPED"}
     assert f"Host EC2 (instance {first['InstanceId']}) terminated." in reasons
@@ -196,8 +206,14 @@ def test_what_ec2_is_asked_beside_instances_is_moto_s(served: Served) -> None:
 def test_bounds_that_are_registered_hold_and_suspended_scaling_rests(served: Served) -> None:
     scaling = served.client("application-autoscaling")
     ask = {"ServiceNamespace": "ecs"}
-    (target,) = scaling.describe_scalable_targets(**ask)["ScalableTargets"]
+    targets = {
+        one["ResourceId"].rpartition("/")[2]: one
+        for one in scaling.describe_scalable_targets(**ask)["ScalableTargets"]
+    }
+    assert sorted(targets) == sorted(served.services)
+    target, other = targets.pop(served.service), targets.popitem()[1]
     assert (target["MinCapacity"], target["MaxCapacity"]) == (2, 6)
+    assert (other["MinCapacity"], other["MaxCapacity"]) == (2, 4)
     named = {
         "ServiceNamespace": "ecs",
         "ResourceId": target["ResourceId"],
@@ -222,7 +238,9 @@ def test_bounds_that_are_registered_hold_and_suspended_scaling_rests(served: Ser
     assert served.described()["desiredCount"] == 3
     policies = scaling.describe_scaling_policies(**ask)["ScalingPolicies"]
     assert {one["PolicyType"] for one in policies} == {"TargetTrackingScaling"}
-    assert len(policies) == 2
+    # Without a route no balancer counts requests: quotes has the one for CPU only.
+    resources = [one["ResourceId"] for one in policies]
+    assert (resources.count(target["ResourceId"]), resources.count(other["ResourceId"])) == (2, 1)
     for wrong, words in (
         ({"MinCapacity": 9, "MaxCapacity": 1}, "cannot be less than minimum"),
         ({"ResourceId": "service/a/b"}, "ECS service doesn't exist"),
@@ -230,7 +248,7 @@ def test_bounds_that_are_registered_hold_and_suspended_scaling_rests(served: Ser
         with pytest.raises(ClientError, match=words):
             scaling.register_scalable_target(**named | wrong)
     scaling.deregister_scalable_target(**named)
-    assert scaling.describe_scalable_targets(**ask)["ScalableTargets"] == []
+    assert scaling.describe_scalable_targets(**ask)["ScalableTargets"] == [other]
     with pytest.raises(ClientError, match="ObjectNotFoundException"):
         scaling.deregister_scalable_target(**named)
 

@@ -138,7 +138,7 @@ def _ask_others(served: Served) -> None:
     (listener,) = served.client("elbv2").describe_listeners()["Listeners"]
     rule, _ = served.client("elbv2").describe_rules(ListenerArn=listener["ListenerArn"])["Rules"]
     served.client("elbv2").modify_rule(RuleArn=rule["RuleArn"], Actions=rule["Actions"])
-    (target,) = served.client("application-autoscaling").describe_scalable_targets(
+    target, _ = served.client("application-autoscaling").describe_scalable_targets(
         ServiceNamespace="ecs"
     )["ScalableTargets"]
     asks: list[tuple[str, Callable[[Any], object]]] = [

@@ -9,32 +9,41 @@ from typing import Any
 
 import httpx
 import pytest
+from dock.edge import Edge
+from dock.identity import Identity, Who
+from dock.lifecycle import Lifecycle
+from dock.log import Log
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from web.app import build
-from web.edge import Edge
-from web.identity import Identity, Who
-from web.lifecycle import Lifecycle
-from web.log import Log
+from web.quotes import Quote, Quotes
 
-from tests.service.web.conftest import SOURCE, Ask
+from tests.service.conftest import SOURCE, Ask, Known
 
 PATHS = ["/", "/identity", "/health/live", "/health/ready", "/burn?milliseconds=1", "/openapi.json"]
 
 
-class Known(Identity):
-    """An identity that needs no agent."""
+class Counted:
+    """Quotes that are always there, and counted."""
 
-    def __init__(self, **fields: str) -> None:
-        super().__init__({})
-        self.who = Who(hostname="h", **fields)
+    def __init__(self, quote: Quote | None) -> None:
+        self.quote = quote
+        self.fetched = 0
 
-    async def read(self) -> Who:
-        return self.who
+    async def fetch(self) -> Quote | None:
+        self.fetched += 1
+        return self.quote
 
 
-def app_of(identity: Identity | None = None, lifecycle: Lifecycle | None = None) -> Starlette:
-    return build(identity or Known(), lifecycle or Lifecycle())
+QUOTE = Quote(text="Count the lifeboats.", task="arn:aws:ecs:us-east-1:1:task/c/q")
+
+
+def app_of(
+    identity: Identity | None = None,
+    lifecycle: Lifecycle | None = None,
+    quotes: Quotes | None = None,
+) -> Starlette:
+    return build(identity or Known(), lifecycle or Lifecycle(), quotes)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -126,7 +135,7 @@ def test_page_and_json_tell_the_same(asked: Ask) -> None:
     fields = {name: f"the-{name}" for name in Who.__dataclass_fields__ if name != "hostname"}
     app = app_of(Known(**fields))
     told = asked(app, "/identity").json()
-    assert told == {**fields, "hostname": "h"}
+    assert told == {**fields, "hostname": "h", "quotes": "degraded"}
     page = asked(app, "/").text
     assert [name for name, text in told.items() if f"<dd>{text}</dd>" not in page] == []
 
@@ -145,6 +154,41 @@ def test_the_page_escapes_what_it_was_told(asked: Ask) -> None:
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     assert "&quot;&amp;&#x27;&lt;b&gt;" in page
+
+
+def test_the_page_shows_a_quote_and_the_json_the_task_that_gave_it(asked: Ask) -> None:
+    app = app_of(quotes=Counted(QUOTE))
+    assert '<p class="quote">Count the lifeboats.</p>' in asked(app, "/").text
+    assert f"<dd>{QUOTE.task}</dd>" in asked(app, "/").text
+    assert asked(app, "/identity").json()["quotes"] == QUOTE.task
+
+
+@pytest.mark.parametrize("quotes", [None, Counted(None)])
+def test_without_a_quote_the_page_says_so_and_all_else_works(
+    asked: Ask, quotes: Quotes | None
+) -> None:
+    app = app_of(quotes=quotes)
+    page = asked(app, "/")
+    assert page.status_code == 200
+    assert "No quote: the service that gives them does not answer." in page.text
+    assert asked(app, "/identity").json()["quotes"] == "degraded"
+
+
+def test_the_page_escapes_a_quote_and_takes_no_dollar_for_a_place(asked: Ask) -> None:
+    quotes = Counted(Quote(text="<script> $task costs $5", task="<b>$quote"))
+    page = asked(app_of(Known(task="a/$quote", image="$quotes$"), quotes=quotes), "/").text
+    assert "&lt;script&gt; $task costs $5" in page
+    assert "<dd>&lt;b&gt;$quote</dd>" in page
+    assert "<dd>a/$quote</dd>" in page
+    assert "<dd>$quotes$</dd>" in page
+
+
+def test_health_never_asks_for_a_quote(asked: Ask) -> None:
+    quotes = Counted(None)
+    app = app_of(quotes=quotes)
+    for path in ("/health/live", "/health/ready", "/openapi.json", "/burn?milliseconds=1"):
+        assert asked(app, path).status_code == 200
+    assert quotes.fetched == 0
 
 
 class Page(HTMLParser):
@@ -271,13 +315,18 @@ def test_a_fault_of_ours_is_answered_and_logged(
     assert "RuntimeError: broken" in lines[0]["traceback"]
 
 
-def test_what_is_tested_here_is_what_the_image_installs() -> None:
-    direct = (SOURCE / "requirements.in").read_text().split()
+IMAGES = ("web", "quotes", "monolith")
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_what_is_tested_here_is_what_the_image_installs(image: str) -> None:
+    direct = (SOURCE / image / "requirements.in").read_text().split()
     assert [f"{name}=={version(name)}" for name in ("granian", "starlette")] == direct
 
 
-def test_every_dependency_is_locked_by_hash_and_from_no_index_of_ours() -> None:
-    locked = (SOURCE / "requirements.txt").read_text()
+@pytest.mark.parametrize("image", IMAGES)
+def test_every_dependency_is_locked_by_hash_and_from_no_index_of_ours(image: str) -> None:
+    locked = (SOURCE / image / "requirements.txt").read_text()
     entries = re.split(r"\n(?=[a-z])", re.sub(r"(?m)^\s*#.*\n", "", locked))
     assert len(entries) >= 4
     for entry in entries:

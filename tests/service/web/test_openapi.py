@@ -3,16 +3,15 @@
 import json
 import random
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 
-from tests.service.web.conftest import Running, Start
+from tests.service.conftest import SOURCE, Running, Start
 
-DESCRIPTION = Path(__file__).parents[3] / "service/web/web/openapi.json"
+DESCRIPTION = SOURCE / "web/openapi.json"
 schema = schemathesis.openapi.from_path(DESCRIPTION)
 
 # The same requests in each run: a failure must be seen again by whoever looks for it.

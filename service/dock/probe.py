@@ -1,4 +1,4 @@
-"""The container's health check: python -m web.probe; exits 0 where the service is live."""
+"""The container's health check: python -m dock.probe; exits 0 where the service is live."""
 
 import os
 import socket

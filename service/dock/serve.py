@@ -4,18 +4,19 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
+from starlette.types import ASGIApp
 
-from web.app import build
-from web.edge import Edge
-from web.identity import Identity
-from web.lifecycle import Lifecycle
-from web.log import Log
-from web.settings import Settings, SettingsError, read
+from dock.edge import Edge
+from dock.identity import Identity
+from dock.lifecycle import Lifecycle
+from dock.log import Log
+from dock.settings import Settings, SettingsError, read
 
 # The balancer passes on up to 64 KiB of headers, so there is no use for more.
 # Source, read 2026-11-24:
@@ -29,27 +30,39 @@ QUIET_SECONDS = 0.5
 HEALTH_PATHS = frozenset({"/health/live", "/health/ready"})
 
 
-def main() -> NoReturn:
-    """Serve until told to stop, and leave with the exit code."""
+# Makes a service's app of the environment's variables; raises SettingsError for bad ones.
+Make = Callable[[Mapping[str, str], Identity, Lifecycle], ASGIApp]
+
+
+def serve(make: Make) -> NoReturn:
+    """Serve an app until told to stop, and leave with the exit code."""
+    identity, lifecycle = Identity(os.environ), Lifecycle()
+    faults: list[SettingsError] = []
     try:
         settings = read(os.environ)
     except SettingsError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - there is no log yet
+        faults.append(error)
+    try:
+        app = make(os.environ, identity, lifecycle)
+    except SettingsError as error:
+        faults.append(error)
+    if faults:
+        print(*faults, sep="\n", file=sys.stderr)  # noqa: T201 - there is no log yet
         sys.exit(2)
     with asyncio.Runner() as runner:
-        code = runner.run(_serve(settings))
+        code = runner.run(_serve(app, settings, identity, lifecycle))
         sys.stderr.flush()
         # Not by returning: Granian's threads may still be ending, and one that meets the
         # interpreter's finalization panics, a trace at the end of a log of nothing wrong.
         os._exit(code)
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(
+    served: ASGIApp, settings: Settings, identity: Identity, lifecycle: Lifecycle
+) -> int:
     loop = asyncio.get_running_loop()
-    identity = Identity(os.environ)
-    lifecycle = Lifecycle()
     log = Log(task=lambda: identity.who.task_id)
-    app = Edge(build(identity, lifecycle), lifecycle=lifecycle, log=log, quiet=HEALTH_PATHS)
+    app = Edge(served, lifecycle=lifecycle, log=log, quiet=HEALTH_PATHS)
     server = Server(
         app,
         address="0.0.0.0",  # noqa: S104 - in a container the published port leads here

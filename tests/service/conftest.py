@@ -1,4 +1,4 @@
-"""The service as an app in this process, and as a process of its own."""
+"""A service as an app in this process, and as a process of its own."""
 
 import asyncio
 import http.client
@@ -16,9 +16,10 @@ from typing import Any
 
 import httpx
 import pytest
+from dock.identity import Identity, Who
 from starlette.types import ASGIApp
 
-SOURCE = Path(__file__).parents[3] / "service/web"
+SOURCE = Path(__file__).parents[2] / "service"
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Answer:
 
 @dataclass
 class Running:
-    """A `python -m web` that answers on a port of 127.0.0.1."""
+    """A service that answers on a port of 127.0.0.1."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -77,12 +78,23 @@ class Running:
         return [json.loads(line) for line in self.output.read_text().splitlines()]
 
 
+class Known(Identity):
+    """An identity that needs no agent."""
+
+    def __init__(self, **fields: str) -> None:
+        super().__init__({})
+        self.who = Who(hostname="h", **fields)
+
+    async def read(self) -> Who:
+        return self.who
+
+
 Start = Callable[..., Running]
 Ask = Callable[..., httpx.Response]
 
 
 def environment(**settings: str) -> dict[str, str]:
-    ours = ("PORT", "DRAIN_SECONDS", "KEEP_ALIVE_SECONDS")
+    ours = ("PORT", "DRAIN_SECONDS", "KEEP_ALIVE_SECONDS", "QUOTES_URL")
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -96,14 +108,14 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Start services that end with the test module; their stderr must stay empty."""
     running: list[Running] = []
 
-    def begin(**settings: str) -> Running:
+    def begin(module: str = "web", **settings: str) -> Running:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        output = tmp_path_factory.mktemp("web") / "log"
+        output = tmp_path_factory.mktemp(module) / "log"
         with output.open("wb") as log, output.with_suffix(".err").open("wb") as errors:
             process = subprocess.Popen(
-                [sys.executable, "-m", "web"],
+                [sys.executable, "-m", module],
                 env=environment(PORT=str(port), **settings),
                 stdout=log,
                 stderr=errors,

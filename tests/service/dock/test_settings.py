@@ -1,7 +1,7 @@
 """What the environment may say to the service."""
 
 import pytest
-from web.settings import Settings, SettingsError, read
+from dock.settings import Settings, SettingsError, read
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import until
-from tests.service.web.conftest import Running, Start, environment
+from tests.service.conftest import Running, Start, environment
 
 HEAD = b" HTTP/1.1\r\nHost: web\r\n"
 
@@ -220,13 +220,13 @@ def test_a_taken_port_is_one_line_and_no_start() -> None:
 def test_the_probe_agrees_with_the_service(start: Start) -> None:
     service = start(DRAIN_SECONDS="1")
     port = str(service.port)
-    assert run("web.probe", PORT=port).returncode == 0
+    assert run("dock.probe", PORT=port).returncode == 0
     service.signal(signal.SIGTERM)
     until(lambda: service.get("/health/ready").status == 503, seconds=5, pause=0.01)
-    assert run("web.probe", PORT=port).returncode == 0
+    assert run("dock.probe", PORT=port).returncode == 0
     service.process.wait(10)
     for unanswered in (port, "x", "99999"):
-        ended = run("web.probe", PORT=unanswered)
+        ended = run("dock.probe", PORT=unanswered)
         assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", "")
 
 
@@ -235,7 +235,7 @@ def test_the_probe_fails_where_something_else_or_nothing_answers() -> None:
         socket.create_server(("127.0.0.1", 0)) as other,
         concurrent.futures.ThreadPoolExecutor() as pool,
     ):
-        ended = pool.submit(run, "web.probe", PORT=str(other.getsockname()[1]))
+        ended = pool.submit(run, "dock.probe", PORT=str(other.getsockname()[1]))
         connection, _ = other.accept()
         with connection:
             connection.sendall(b"HTTP/1.1 500 Internal Server Error\r\n\r\n")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from web.identity import TRIES, Identity, Who
+from dock.identity import TRIES, Identity, Who
 
 ACCOUNT = "arn:aws:ecs:us-west-2:111122223333"
 TASK = f"{ACCOUNT}:task/default/158d1c8083dd49d6b527399fd6414f5c"

@@ -6,9 +6,9 @@ from collections.abc import Collection
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from web.lifecycle import Lifecycle
-from web.log import Log
-from web.problem import Problem
+from dock.lifecycle import Lifecycle
+from dock.log import Log
+from dock.problem import Problem
 
 
 class Edge:

@@ -1,0 +1,1 @@
+"""What every service needs to live in a container: serving, draining, logging, health, identity."""

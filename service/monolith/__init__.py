@@ -1,0 +1,1 @@
+"""The services web and quotes as one process, for comparison."""

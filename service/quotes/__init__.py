@@ -1,0 +1,1 @@
+"""A small HTTP service with one job: it gives a quote about ships and docks."""
