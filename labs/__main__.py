@@ -6,10 +6,12 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 
+from labs import commands
 from labs.kubernetes import command as kubernetes
 from labs.verbs import Verb
 
 VERBS: Mapping[str, Verb] = {
+    **commands.VERBS,
     "kubernetes": kubernetes.VERB,
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,9 @@ import pytest
 
 import templates
 from labs.kubernetes.environment import Service, translate
+from tests.labs.playing import SPEED, Course, patient, quick_waiters
+from tests.rehearsal.conftest import usable
+from tests.rehearsal.playing import Played
 
 Values = dict[str, Any]
 Edited = Callable[[Callable[[Values], None]], Service]
@@ -38,6 +41,28 @@ def edited(graph: templates.Graph) -> Edited:
         return translate(changed_graph, "sandbox").service("web")
 
     return edit
+
+
+@pytest.fixture(scope="session")
+def sandbox(assembly: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+    """The sandbox, played once for all labs of a run."""
+    engine = usable("docker")
+    folder = tmp_path_factory.mktemp("sandbox")
+    longer = patient(assembly, folder / "assembly")
+    found = Played(folder / "state", longer, engine.name, speed=SPEED)
+    done = found.up()
+    assert done.returncode == 0, done.stderr + found.log()
+    yield found
+    found.down()
+
+
+@pytest.fixture
+def course(sandbox: Played, tmp_path: Path) -> Iterator[Course]:
+    """The course about that sandbox, which is steady; whatever a test changed is put back."""
+    sandbox.settle()
+    sandbox.settle_hosts()
+    yield Course(sandbox, tmp_path / "progress", quick_waiters(tmp_path / "waiters"))
+    sandbox.restore()
 
 
 def changed(graph: templates.Graph, name: str, change: Callable[[Values], None]) -> templates.Graph:

@@ -1,0 +1,218 @@
+"""Where a lab is done: an environment, on AWS or as a rehearsal plays it, and what is in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ops import environment as deployed
+from ops.deploy import find_url
+from ops.engine import Engine
+from ops.environment import Environment, Failed
+from ops.watch.connection import Connect, Connection
+
+if TYPE_CHECKING:
+    from types_boto3_autoscaling.type_defs import AutoScalingGroupTypeDef
+    from types_boto3_ecs.type_defs import ContainerInstanceTypeDef, ServiceTypeDef, TaskTypeDef
+
+    from ops.aws import Aws
+
+CAPACITY_PROVIDER = "AWS::ECS::CapacityProvider"
+ENGINE_SECONDS = 60
+# What the API gives at most, and takes at most, in one call.
+TASKS_A_CALL = 100
+
+
+class Place:
+    """An environment and the clients of whoever answers for it.
+
+    It is looked for when something of it is first asked for, so a lab that needs no environment
+    runs without one; then Failed is raised where there is none, and where a resource is missing.
+    """
+
+    def __init__(self, environment: Environment, connect: Connect) -> None:
+        self.environment = environment
+        self._connect = connect
+
+    @cached_property
+    def _connection(self) -> Connection:
+        return self._connect()
+
+    @property
+    def aws(self) -> Aws:
+        return self._connection.aws
+
+    @property
+    def words(self) -> str:
+        """What a person calls the place, like `the rehearsal at http://127.0.0.1:4566`."""
+        return self._connection.place
+
+    @property
+    def is_rehearsal(self) -> bool:
+        """Whether somebody else answers in AWS's place."""
+        return self.endpoint is not None
+
+    @property
+    def endpoint(self) -> str | None:
+        """The URL of who answers in AWS's place; None on AWS."""
+        rehearsal = self._connection.rehearsal
+        if rehearsal is not None:
+            return rehearsal.endpoint
+        url = self.aws.ecs.meta.endpoint_url
+        return None if url.endswith((".amazonaws.com", ".amazonaws.com.cn")) else url
+
+    @property
+    def region(self) -> str:
+        return self.environment.settings.region
+
+    @cached_property
+    def cluster(self) -> str:
+        """The cluster's name."""
+        return self._one(self.environment.stack("Cluster"), deployed.CLUSTER)
+
+    @cached_property
+    def service_arn(self) -> str:
+        return self._one(self._service_stack, deployed.SERVICE)
+
+    @property
+    def service(self) -> str:
+        """The name of the ECS service of the first microservice in the settings."""
+        return self.service_arn.rpartition("/")[2]
+
+    @cached_property
+    def group(self) -> str:
+        """The name of the Auto Scaling group that the container instances are in."""
+        return self._one(self.environment.stack("Cluster"), deployed.GROUP)
+
+    @cached_property
+    def provider(self) -> str:
+        """The capacity provider's name."""
+        return self._one(self.environment.stack("Cluster"), CAPACITY_PROVIDER)
+
+    @cached_property
+    def declared_definition(self) -> str:
+        """The ARN of the task definition that the templates declare."""
+        return self._one(self._service_stack, deployed.TASK_DEFINITION)
+
+    @property
+    def family(self) -> str:
+        """The family of the service's task definitions."""
+        return self.declared_definition.rpartition("/")[2].rpartition(":")[0]
+
+    @cached_property
+    def target_group(self) -> str:
+        """The ARN of the service's target group; of two, the one that the service names first."""
+        (found, *_) = self.describe_service()["loadBalancers"]
+        return found["targetGroupArn"]
+
+    @cached_property
+    def url(self) -> str:
+        """The load balancer's, without a slash at its end."""
+        return find_url(self.aws, self.environment).rstrip("/")
+
+    def describe_service(self) -> ServiceTypeDef:
+        """Give the service as ECS describes it now."""
+        answer = self.aws.ecs.describe_services(cluster=self.cluster, services=[self.service])
+        if not answer["services"]:
+            raise Failed(
+                f"service {self.service}: expected in cluster {self.cluster}, is not there"
+            )
+        return answer["services"][0]
+
+    def describe_group(self) -> AutoScalingGroupTypeDef:
+        """Give the Auto Scaling group as it is now."""
+        answer = self.aws.autoscaling.describe_auto_scaling_groups(
+            AutoScalingGroupNames=[self.group]
+        )
+        return answer["AutoScalingGroups"][0]
+
+    def tasks(self, *, stopped: bool = False, of_service: bool = True) -> list[TaskTypeDef]:
+        """Describe tasks: those that shall run or, for the hour that ECS knows them, the others."""
+        asked: dict[str, Any] = {"desiredStatus": "STOPPED" if stopped else "RUNNING"}
+        if of_service:
+            asked["serviceName"] = self.service
+        else:
+            asked["family"] = self.family
+        pages = self.aws.ecs.get_paginator("list_tasks").paginate(cluster=self.cluster, **asked)
+        arns = [arn for page in pages for arn in page["taskArns"]]
+        found: list[TaskTypeDef] = []
+        for first in range(0, len(arns), TASKS_A_CALL):
+            some = arns[first : first + TASKS_A_CALL]
+            found += self.aws.ecs.describe_tasks(cluster=self.cluster, tasks=some)["tasks"]
+        return found
+
+    def instances(self) -> list[ContainerInstanceTypeDef]:
+        """Describe the container instances that are registered with the cluster."""
+        pages = self.aws.ecs.get_paginator("list_container_instances").paginate(
+            cluster=self.cluster
+        )
+        arns = [arn for page in pages for arn in page["containerInstanceArns"]]
+        if not arns:
+            return []
+        return self.aws.ecs.describe_container_instances(
+            cluster=self.cluster, containerInstances=arns
+        )["containerInstances"]
+
+    @cached_property
+    def engine(self) -> str:
+        """The command of the container engine: the rehearsal's own, else $CDK_DOCKER, or docker."""
+        try:
+            rehearsal = self._connection.rehearsal
+        except Failed:
+            rehearsal = None
+        if rehearsal is not None:
+            try:
+                status = json.loads((rehearsal.folder / "status.json").read_text("utf-8"))
+                return str(status["engine_command"])
+            except (OSError, ValueError, KeyError):
+                pass
+        return Engine.of(os.environ).command
+
+    def run(self, *words: str) -> str:
+        """Run a command of the container engine; give what it prints, or raise Failed."""
+        try:
+            done = subprocess.run(  # noqa: S603 - the engine's command and words, no shell
+                [self.engine, *words],
+                capture_output=True, text=True, check=False, timeout=ENGINE_SECONDS,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise Failed(f"{self.engine}: expected a container engine that answers: {error}") from (
+                error
+            )
+        if done.returncode:
+            raise Failed(f"{self.engine} {' '.join(words)}: {done.stderr.strip()}")
+        return done.stdout
+
+    @property
+    def _service_stack(self) -> str:
+        return self.environment.service_stack(next(iter(self.environment.settings.services)))
+
+    def _one(self, stack: str, kind: str) -> str:
+        """Give the id of the stack's first resource of a type."""
+        found = deployed.of_kind(self._resources(stack), kind)
+        if not found:
+            raise Failed(f"{stack}: expected a resource of type {kind}; {self._deploy}")
+        return found[0]
+
+    def _resources(self, stack: str) -> list[deployed.Resource]:
+        there = {one["StackName"] for one in self._stacks}
+        if stack not in there:
+            raise Failed(f"{stack}: expected a stack on {self.words}; {self._deploy}")
+        if stack not in self._read:
+            self._read[stack] = deployed.resources(self.aws.cloudformation, [stack])
+        return self._read[stack]
+
+    @cached_property
+    def _stacks(self) -> list[Any]:
+        return [*deployed.stacks(self.aws.cloudformation, self.environment)]
+
+    @cached_property
+    def _read(self) -> dict[str, list[deployed.Resource]]:
+        return {}
+
+    @property
+    def _deploy(self) -> str:
+        return f"deploy it with: make deploy ENV={self.environment.name}"

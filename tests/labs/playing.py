@@ -1,0 +1,106 @@
+"""The sandbox as the tests of the labs play it, and the course's commands about it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shlex
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from botocore.loaders import Loader
+
+from labs.__main__ import main
+from tests.labs.pages import PAGES, Done, Shell, follow
+
+if TYPE_CHECKING:
+    from tests.rehearsal.playing import Played
+
+SPEED = 60.0
+# AWS's waits are sped up and a container's start is not, so that the sandbox's own grace period
+# would be a second; what a container takes to stop is made shorter.
+GRACE_SECONDS = 900
+DRAIN_SECONDS = 2
+COMMAND_SECONDS = 120.0
+KINDS = frozenset({"", "failing", "rehearsal"})
+
+
+@dataclass(frozen=True)
+class Course:
+    """The course's commands, asked about a sandbox that is played in a folder of its own."""
+
+    played: Played
+    progress: Path
+    waiters: Path
+
+    @property
+    def where(self) -> list[str]:
+        """The options by which the course finds this sandbox, and keeps its records here."""
+        endpoint = self.played.folder.status()["endpoint"]
+        return [f"--endpoint={endpoint}", f"--state={self.played.state}",
+                f"--progress={self.progress}"]  # fmt: skip
+
+    def run(self, verb: str, number: int) -> Done:
+        """Run a verb; give its exit code and what it said."""
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            code = main([verb, str(number), *self.where])
+        return Done(code, said.getvalue())
+
+    def start(self, number: int) -> None:
+        """Begin a lab, and see that doing nothing does not pass it."""
+        done = self.run("start", number)
+        assert done.code == 0, done.said
+        untouched = self.run("check", number)
+        assert untouched.code == 1, untouched.said
+        assert "missing" in untouched.said
+
+    def shell(self) -> Shell:
+        """Give a shell in which the page's commands find this sandbox and no other."""
+        rehearsal = shlex.quote(f"--state={self.played.state}")
+        labs = shlex.join(self.where)
+        return Shell(
+            f"export AWS_DATA_PATH={shlex.quote(str(self.waiters))}\n"
+            "python() {\n"
+            'if [ "$1 $2" = "-m labs" ]; then command python "$@" ' + labs + "\n"
+            'elif [ "$1 $2" = "-m rehearsal" ]; then shift 2\n'
+            "command python -m rehearsal " + rehearsal + ' "$@"\n'
+            'else command python "$@"; fi; }'
+        )
+
+    def follow(self, page: str) -> list[Done]:
+        """Run every command of a page that is not for an account alone."""
+        with self.shell() as shell:
+            return follow(PAGES / page, shell, seconds=COMMAND_SECONDS, kinds=KINDS)
+
+
+def patient(assembly: Path, to: Path) -> Path:
+    """Copy an assembly, with a sandbox whose waits fit SPEED on a busy machine."""
+    shutil.copytree(assembly, to)
+    (path,) = to.glob("assembly-Sandbox/SandboxWeb*.template.json")
+    template = json.loads(path.read_text(encoding="utf-8"))
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::ECS::Service":
+            resource["Properties"]["HealthCheckGracePeriodSeconds"] = GRACE_SECONDS
+        if resource["Type"] == "AWS::ECS::TaskDefinition":
+            (container,) = resource["Properties"]["ContainerDefinitions"]
+            for variable in container["Environment"]:
+                if variable["Name"] == "DRAIN_SECONDS":
+                    variable["Value"] = str(DRAIN_SECONDS)
+    path.write_text(json.dumps(template), encoding="utf-8")
+    return to
+
+
+def quick_waiters(to: Path) -> Path:
+    """Write the AWS CLI's waiters for ECS so that they look each second, not each 6 or 15."""
+    loader = Loader()
+    found = loader.load_service_model("ecs", "waiters-2")
+    for waiter in found["waiters"].values():
+        waiter |= {"delay": 1, "maxAttempts": 120}
+    folder = to / "ecs" / str(loader.determine_latest_version("ecs", "waiters-2"))
+    folder.mkdir(parents=True)
+    (folder / "waiters-2.json").write_text(json.dumps(found), encoding="utf-8")
+    return to
