@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
-setup: .venv/ready ## Install what requirements.txt and package-lock.json pin, when they changed
+setup: .venv/ready .venv-awscli/ready ## Install what requirements.txt and package-lock.json pin, when they changed
 
 # Node and npm come from a wheel; the links put them, and `npx cdk`, on an activated environment's PATH.
 .venv/ready: requirements.txt package-lock.json
@@ -26,6 +26,14 @@ setup: .venv/ready ## Install what requirements.txt and package-lock.json pin, w
 	for tool in npm npx; do chmod +x "$$wheel/lib/node_modules/npm/bin/$$tool-cli.js" && \
 	ln -sf "$$wheel/lib/node_modules/npm/bin/$$tool-cli.js" .venv/bin/$$tool || exit 1; done
 	npm ci --silent --no-audit --no-fund
+	@touch $@
+
+# In an environment of its own, because it pins a docutils that Sphinx is too new for; the link puts
+# `aws` on an activated environment's PATH.
+.venv-awscli/ready: requirements-awscli.txt .venv/ready
+	test -x .venv-awscli/bin/python || $(PYTHON) -m venv .venv-awscli
+	.venv/bin/uv pip sync --quiet --python .venv-awscli/bin/python --require-hashes requirements-awscli.txt
+	ln -sf ../../.venv-awscli/bin/aws .venv/bin/aws
 	@touch $@
 
 # In an environment of its own, because checkov pins a boto3 from 2024.
@@ -93,7 +101,7 @@ destroy: setup ## Take ENV=sandbox down in the order that ends
 
 lock: setup ## Write every requirements.txt anew from the direct dependencies beside it
 	$(LOCK) --python-version 3.11 --group dev pyproject.toml --output-file requirements.txt
-	$(LOCK) --python-version 3.11 requirements-checkov.in --output-file requirements-checkov.txt
+	for tool in checkov awscli; do $(LOCK) --python-version 3.11 requirements-$$tool.in --output-file requirements-$$tool.txt || exit 1; done
 	for file in service/*/requirements.in; do $(LOCK) --python-version 3.13 $$file --output-file $${file%.in}.txt || exit 1; done
 
 .PHONY: help setup synth local watch down test check format snapshots site image screenshot bench audit deploy destroy lock
