@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from bench import microservices, scheduler, service, synth
+from bench import machines, microservices, scheduler, service, synth
 from bench.report import BenchError, Outcome, say
 
 BENCHMARKS: Mapping[str, Callable[[int], Outcome]] = {
@@ -14,6 +14,7 @@ BENCHMARKS: Mapping[str, Callable[[int], Outcome]] = {
     "service": service.run,
     "microservices": microservices.run,
     "scheduler": scheduler.run,
+    "machines": machines.run,
 }
 
 
