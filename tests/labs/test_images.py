@@ -77,8 +77,9 @@ def shell(folder: Path) -> Shell:
 
 
 def lines(place: Place, remembered: dict[str, Any] | None = None) -> str:
-    """Give what a check says of what is there."""
-    return "\n".join(item.words for item in images.check(place, remembered or {}))
+    """Give what a check finds missing in what is there."""
+    found = images.check(place, remembered or {})
+    return "\n".join(item.words for item in found if not item.right)
 
 
 @pytest.mark.engine

@@ -70,7 +70,7 @@ def test_a_repository_that_was_made_mutable_is_told_how_to_be_mended(
     )
     done = course.run("check", 3)
     assert done.code == 1
-    assert f"{repository.name} is MUTABLE: aws ecr put-image-tag-mutability" in done.said
+    assert f"missing  {repository.name} is MUTABLE: aws ecr put-image-tag-mutability" in done.said
 
 
 def test_a_tag_that_was_there_before_proves_nothing(course: Course, repository: Repository) -> None:
@@ -82,7 +82,7 @@ def test_a_tag_that_was_there_before_proves_nothing(course: Course, repository: 
         repositoryName=repository.name, imageIds=[{"imageTag": registry.TAG}]
     )
     assert done.code == 1
-    assert "release-1 was there before the lab's start" in done.said
+    assert "missing  release-1 was there before the lab's start" in done.said
 
 
 def test_its_page_passes_it(course: Course, assembly: Path) -> None:
