@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from labs import images, registry, tasks
+from labs import images, machines, registry, tasks
 from labs.lab import Lab
 from ops.environment import Failed
 
-LABS: tuple[Lab, ...] = (images.LAB, registry.LAB, tasks.LAB)
+LABS: tuple[Lab, ...] = (images.LAB, machines.LAB, registry.LAB, tasks.LAB)
 
 
 def find(number: int) -> Lab:
