@@ -31,8 +31,9 @@ def list_labs(options: argparse.Namespace) -> int:
     for lab in course.LABS:
         marks = ["minimum path"] if lab.is_minimum else []
         marks += ["started"] if kept.read(lab.number) else []
-        line = f"{lab.number:>3}  {lab.title:<34} {lab.minutes:>3} min  {PAGES}/{lab.page}"
-        _print(line + (f"  ({', '.join(marks)})" if marks else ""))
+        _print(_row(lab.number, lab.title, lab.minutes, lab.page, marks))
+    for number, title, minutes, page in course.UNCHECKED:
+        _print(_row(number, title, minutes, page, ["without a check"]))
     return 0
 
 
@@ -48,7 +49,7 @@ def start(options: argparse.Namespace) -> int:
             f"lab {lab.number} is under way; python -m labs reset {_words(options)} puts back what "
             "it changed, and then it can be started again"
         )
-    cluster = place.cluster if lab.needs_environment else ""
+    cluster = place.identity if lab.needs_environment else ""
     kept.write(lab.number, Record(cluster, dict(lab.begin(place))))
     where = f" on {place.words}" if lab.needs_environment else ""
     say(f"Lab {lab.number}, {lab.title}, is started{where}.")
@@ -107,6 +108,7 @@ def reset(options: argparse.Namespace) -> int:
 def shell(options: argparse.Namespace) -> int:
     """Print what makes a shell's `aws` ask the right place, and the names of what is there."""
     place = _place(options)
+    place.notes.mkdir(parents=True, exist_ok=True)
     for line in _exports(place):
         _print(line)
     say(f"This shell now asks {place.words}.")
@@ -123,6 +125,7 @@ def _exports(place: Place) -> Iterator[str]:
         "GROUP": place.group,
         "PROVIDER": place.provider,
         "URL": place.url,
+        "NOTES": str(place.notes.resolve()),
         "AWS_DEFAULT_REGION": place.region,
         "AWS_REGION": place.region,
         # Version 2 of the AWS CLI would show every answer in a pager.
@@ -151,6 +154,11 @@ def _print(line: str) -> None:
     sys.stdout.write(line + "\n")
 
 
+def _row(number: int, title: str, minutes: int, page: str, marks: list[str]) -> str:
+    said = f"  ({', '.join(marks)})" if marks else ""
+    return f"{number:>3}  {title:<32} {minutes:>3} min  {PAGES}/{page}{said}"
+
+
 def _line(item: Item) -> str:
     return f"{'right  ' if item.right else 'missing'}  {item.words}"
 
@@ -163,7 +171,7 @@ def _place(options: argparse.Namespace) -> Place:
     connect = connector(
         environment, endpoint=options.endpoint, on_aws=options.on_aws, state=options.state
     )
-    return Place(environment, connect)
+    return Place(environment, connect, options.progress / environment.name)
 
 
 def _progress(options: argparse.Namespace) -> Progress:
@@ -185,7 +193,7 @@ def _started(lab: Lab, place: Place, kept: Progress, options: argparse.Namespace
 
 
 def _is_of(lab: Lab, place: Place, record: Record) -> bool:
-    return not lab.needs_environment or record.cluster == place.cluster
+    return not lab.needs_environment or record.cluster == place.identity
 
 
 def _words(options: argparse.Namespace) -> str:

@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from labs.progress import FOLDER
 from ops import environment as deployed
 from ops.deploy import find_url
 from ops.engine import Engine
@@ -33,8 +35,12 @@ class Place:
     runs without one; then Failed is raised where there is none, and where a resource is missing.
     """
 
-    def __init__(self, environment: Environment, connect: Connect) -> None:
+    def __init__(
+        self, environment: Environment, connect: Connect, notes: Path | None = None
+    ) -> None:
         self.environment = environment
+        # Where a lab's commands write what they measure, and its check reads it.
+        self.notes = notes or FOLDER / environment.name
         self._connect = connect
 
     @cached_property
@@ -72,6 +78,11 @@ class Place:
     def cluster(self) -> str:
         """The cluster's name."""
         return self._one(self.environment.stack("Cluster"), deployed.CLUSTER)
+
+    @cached_property
+    def identity(self) -> str:
+        """What tells this cluster from one of the same name that was played or deployed before."""
+        return f"{self.cluster} of {self.describe_service()['createdAt'].isoformat()}"
 
     @cached_property
     def service_arn(self) -> str:

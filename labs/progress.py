@@ -18,7 +18,7 @@ FOLDER = PROJECT / ".build" / "labs"
 class Record:
     """A lab that was started: `started_at` in seconds since the epoch, `hints` as many as given.
 
-    `cluster` is the cluster that it was started on, or nothing where the lab needs none.
+    `cluster` is the identity of that which it was started on, or nothing where it needs none.
     """
 
     cluster: str

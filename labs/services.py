@@ -9,7 +9,11 @@ from labs.lab import Item, Remembered
 from labs.place import Place
 
 if TYPE_CHECKING:
-    from types_boto3_ecs.type_defs import ServiceTypeDef, TaskTypeDef
+    from types_boto3_ecs.type_defs import (
+        ServiceDeploymentTypeDef,
+        ServiceTypeDef,
+        TaskTypeDef,
+    )
 
 
 def remember(place: Place) -> dict[str, Any]:
@@ -22,7 +26,22 @@ def remember(place: Place) -> dict[str, Any]:
         "stopped": sorted(task["taskArn"] for task in place.tasks(stopped=True)),
         "deployments": [one["id"] for one in service["deployments"]],
         "events": [one["id"] for one in service["events"]],
+        "revisions": revisions(place),
     }
+
+
+def revisions(place: Place) -> list[str]:
+    """Give the ARNs of the task definitions of the service's family that can be run."""
+    pages = place.aws.ecs.get_paginator("list_task_definitions").paginate(
+        familyPrefix=place.family, status="ACTIVE"
+    )
+    return [arn for page in pages for arn in page["taskDefinitionArns"]]
+
+
+def new_events(place: Place, remembered: Remembered) -> list[str]:
+    """Give the messages of the service's events since the start, the newest first."""
+    events = place.describe_service()["events"]
+    return [one["message"] for one in events if one["id"] not in remembered["events"]]
 
 
 def lacks(service: ServiceTypeDef) -> str:
@@ -37,6 +56,21 @@ def lacks(service: ServiceTypeDef) -> str:
         return f"{running} of {desired} tasks run, {pending} are pending"
     state = deployments[0].get("rolloutState") if deployments else None
     return "" if state in {"COMPLETED", None} else f"its deployment is {state}"
+
+
+def history(place: Place) -> list[ServiceDeploymentTypeDef]:
+    """Describe the service's deployments that ECS remembers, the newest first."""
+    page = place.aws.ecs.list_service_deployments(cluster=place.cluster, service=place.service)
+    arns = [one["serviceDeploymentArn"] for one in page["serviceDeployments"]]
+    if not arns:
+        return []
+    answer = place.aws.ecs.describe_service_deployments(serviceDeploymentArns=arns)
+    return sorted(answer["serviceDeployments"], key=lambda one: one["createdAt"], reverse=True)
+
+
+def configuration(service: ServiceTypeDef) -> dict[str, Any]:
+    """Give how a service deploys, as JSON has it and as update-service takes it."""
+    return {**service["deploymentConfiguration"]}
 
 
 def is_steady(place: Place, remembered: Remembered) -> Item:
@@ -64,12 +98,17 @@ def put_back(place: Place, remembered: Remembered) -> Iterator[str]:
         changes["taskDefinition"] = remembered["definition"]
     if service["desiredCount"] != remembered["desired"]:
         changes["desiredCount"] = remembered["desired"]
-    if not changes:
+    if changes:
+        place.aws.ecs.update_service(cluster=place.cluster, service=place.service, **changes)
+    else:
         yield "The service has its task definition and its count of the start; it was left alone."
-        return
-    place.aws.ecs.update_service(cluster=place.cluster, service=place.service, **changes)
     for name, value in changes.items():
         yield f"The service's {name} is {short(str(value))} again."
+    # Whoever names the family alone would get the newest of them.
+    for arn in revisions(place):
+        if arn not in remembered["revisions"]:
+            place.aws.ecs.deregister_task_definition(taskDefinition=arn)
+            yield f"Task definition {short(arn)} of the lab is deregistered."
 
 
 def short(arn: str) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import signal
 import subprocess
 import time
 import uuid
@@ -90,8 +91,8 @@ class Shell:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.run("kill $(jobs -p) 2>/dev/null; true", seconds=10)
-        self._process.kill()
+        # With what it left running in the background.
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.communicate()
 
     def run(self, text: str, *, seconds: float) -> Done:

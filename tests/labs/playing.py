@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from tests.rehearsal.playing import Played
 
 SPEED = 60.0
-# AWS's waits are sped up and a container's start is not, so that the sandbox's own grace period
-# would be a second; what a container takes to stop is made shorter.
+# AWS's waits are sped up and a container's start is not: the sandbox's own grace period would be a
+# second, and a request would have half of one. What a container takes to stop is made shorter.
 GRACE_SECONDS = 900
-DRAIN_SECONDS = 2
+DEREGISTRATION_SECONDS = 120
+DRAIN_SECONDS = 1
 COMMAND_SECONDS = 120.0
 KINDS = frozenset({"", "failing", "rehearsal"})
 
@@ -85,6 +86,10 @@ def patient(assembly: Path, to: Path) -> Path:
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::ECS::Service":
             resource["Properties"]["HealthCheckGracePeriodSeconds"] = GRACE_SECONDS
+        if resource["Type"] == "AWS::ElasticLoadBalancingV2::TargetGroup":
+            for attribute in resource["Properties"]["TargetGroupAttributes"]:
+                if attribute["Key"] == "deregistration_delay.timeout_seconds":
+                    attribute["Value"] = str(DEREGISTRATION_SECONDS)
         if resource["Type"] == "AWS::ECS::TaskDefinition":
             (container,) = resource["Properties"]["ContainerDefinitions"]
             for variable in container["Environment"]:
