@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labs import images, machines, registry, tasks
+from labs import balancer, images, machines, registry, tasks
 from labs.lab import Lab
 from ops.environment import Failed
 
@@ -11,6 +11,7 @@ LABS: tuple[Lab, ...] = (
     machines.LAB,
     registry.LAB,
     tasks.LAB,
+    balancer.LAB,
 )
 # What the course has and no check looks at: its number, title, minutes and page.
 UNCHECKED = ((10, "Kubernetes and pods", 30, "10-kubernetes.md"),)

@@ -1,0 +1,153 @@
+"""Lab 5: the load balancer's targets, and a rollout that fails no request until a setting goes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, MutableMapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labs import services
+from labs.lab import Item, Lab, Remembered
+from labs.place import Place
+
+if TYPE_CHECKING:
+    from types_boto3_ecs.type_defs import ServiceDeploymentTypeDef
+
+GOOD, BROKEN = "good.txt", "broken.txt"
+# Fewer answers say nothing about a rollout.
+ANSWERS = 20
+OK = "200"
+FORCE = 'aws ecs update-service --cluster "$CLUSTER" --service "$SERVICE" --force-new-deployment'
+
+
+def begin(place: Place) -> Remembered:
+    """Remember the service, its deployments and how it deploys; forget what was measured before."""
+    for name in (GOOD, BROKEN):
+        (place.notes / name).unlink(missing_ok=True)
+    return services.remember(place) | {
+        "service_deployments": [one["serviceDeploymentArn"] for one in services.history(place)],
+        "configuration": services.configuration(place.describe_service()),
+    }
+
+
+def check(place: Place, remembered: MutableMapping[str, Any]) -> Iterable[Item]:
+    """Look for two rollouts and the answers during each, and for the settings being back."""
+    new = [
+        one
+        for one in services.history(place)
+        if one["serviceDeploymentArn"] not in remembered["service_deployments"]
+    ]
+    wanted = remembered["configuration"]["minimumHealthyPercent"]
+    careful = [one for one in new if _minimum(one) >= wanted and one["status"] == "SUCCESSFUL"]
+    careless = [one for one in new if _minimum(one) < wanted and one["status"] == "SUCCESSFUL"]
+    yield (
+        Item(True, f"a rollout that kept {wanted}% of the tasks has ended well")
+        if careful
+        else Item(False, f"no rollout that keeps {wanted}% of the tasks has ended well: {FORCE}")
+    )
+    yield _measured(place.notes / GOOD, fails=False)
+    if careless:
+        # Once the setting is back, an old deployment may be described by the new one.
+        remembered["seen_careless"] = _minimum(careless[0])
+    yield (
+        Item(True, f"a rollout that kept {remembered['seen_careless']}% of the tasks has ended")
+        if "seen_careless" in remembered
+        else Item(
+            False,
+            f"no check has seen the end of a rollout with a minimumHealthyPercent below {wanted}: "
+            f"{FORCE}, and check before you put the setting back",
+        )
+    )
+    yield _measured(place.notes / BROKEN, fails=True)
+    yield _configured(place, remembered)
+    yield _healthy(place, remembered)
+    yield services.is_steady(place, remembered)
+
+
+def reset(place: Place, remembered: Remembered) -> Iterator[str]:
+    """Give the service its way to deploy, its definition and its count again."""
+    if services.configuration(place.describe_service()) != remembered["configuration"]:
+        place.aws.ecs.update_service(
+            cluster=place.cluster,
+            service=place.service,
+            deploymentConfiguration=remembered["configuration"],
+        )
+        yield "The service deploys as it did at the start again."
+    yield from services.put_back(place, remembered)
+
+
+def _minimum(deployment: ServiceDeploymentTypeDef) -> int:
+    return deployment["deploymentConfiguration"].get("minimumHealthyPercent", 100)
+
+
+def _measured(file: Path, *, fails: bool) -> Item:
+    """Whether a file has the answers of a rollout, one HTTP status a line, as they should be."""
+    try:
+        answers = Counter(file.read_text(encoding="utf-8").split())
+    except FileNotFoundError:
+        return Item(False, f"nothing was measured: expected HTTP statuses in {file}")
+    total, failed = answers.total(), answers.total() - answers[OK]
+    said = ", ".join(f"{number} times {status}" for status, number in answers.most_common())
+    if total < ANSWERS:
+        return Item(
+            False, f"{file.name} has {total} answers, of {ANSWERS} at least; ask for longer"
+        )
+    if fails and not failed:
+        return Item(
+            False,
+            f"{file.name}: none of {total} requests failed; ask while the rollout with the lower "
+            "minimumHealthyPercent is under way",
+        )
+    if failed and not fails:
+        return Item(
+            False,
+            f"{file.name}: {failed} of {total} requests failed ({said}); no other change may be "
+            "under way, and the settings must be those of the start",
+        )
+    return Item(True, f"{file.name}: {failed} of {total} requests failed ({said})")
+
+
+def _configured(place: Place, remembered: Remembered) -> Item:
+    now, wanted = services.configuration(place.describe_service()), remembered["configuration"]
+    other = sorted(name for name in {*now, *wanted} if now.get(name) != wanted.get(name))
+    if not other:
+        return Item(True, "the service deploys as it did at the start")
+    name = other[0]
+    return Item(
+        False,
+        f"{name} is {now.get(name)}, not {wanted.get(name)} as at the start, so the next rollout "
+        "fails requests too: aws ecs update-service --deployment-configuration",
+    )
+
+
+def _healthy(place: Place, remembered: Remembered) -> Item:
+    """Whether as many targets are healthy as the service has tasks, and no other is there."""
+    answer = place.aws.elbv2.describe_target_health(TargetGroupArn=place.target_group)
+    states = Counter(
+        str(one["TargetHealth"].get("State")) for one in answer["TargetHealthDescriptions"]
+    )
+    said = ", ".join(f"{number} {state}" for state, number in states.items()) or "none"
+    if states == Counter(healthy=remembered["desired"]):
+        return Item(True, f"the target group's targets: {said}")
+    return Item(False, f"the target group's targets: {said}; wait until all are healthy")
+
+
+LAB = Lab(
+    number=5,
+    title="The load balancer",
+    minutes=15,
+    page="05-balancer.md",
+    begin=begin,
+    check=check,
+    reset=reset,
+    hints=(
+        "Ask all the time, and roll out while you ask: the answers of a quiet service prove "
+        "nothing.",
+        "minimumHealthyPercent 100 makes ECS start a task before it stops one. With 0, and a "
+        "maximumPercent of 100, it must stop first.",
+        "update-service takes a whole deployment configuration: keep the old one in a file, change "
+        "a copy, and give the old one back.",
+    ),
+    is_minimum=True,
+)
