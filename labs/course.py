@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labs import balancer, images, machines, registry, tasks
+from labs import balancer, images, instances, machines, registry, tasks
 from labs.lab import Lab
 from ops.environment import Failed
 
@@ -12,6 +12,7 @@ LABS: tuple[Lab, ...] = (
     registry.LAB,
     tasks.LAB,
     balancer.LAB,
+    instances.LAB,
 )
 # What the course has and no check looks at: its number, title, minutes and page.
 UNCHECKED = ((10, "Kubernetes and pods", 30, "10-kubernetes.md"),)
