@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labs import balancer, images, instances, machines, registry, scaling, tasks
+from labs import balancer, deployments, images, instances, machines, registry, scaling, tasks
 from labs.lab import Lab
 from ops.environment import Failed
 
@@ -13,6 +13,7 @@ LABS: tuple[Lab, ...] = (
     tasks.LAB,
     balancer.LAB,
     instances.LAB,
+    deployments.LAB,
     scaling.LAB,
 )
 # What the course has and no check looks at: its number, title, minutes and page.

@@ -1,0 +1,36 @@
+"""Lab 7: a service that is steady because it was rolled back has not been deployed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import until
+from tests.labs.playing import Course
+
+pytestmark = pytest.mark.engine
+
+
+def test_a_rollback_is_not_taken_for_a_deployment(course: Course) -> None:
+    course.start(7)
+    played = course.played
+    before = played.described()["taskDefinition"]
+    played.fail("image", "web", "crash")
+    until(lambda: is_rolled_back(course, before), seconds=120)
+    played.settle()
+    done = course.run("check", 7)
+    assert done.code == 1
+    assert "right    the circuit breaker rolled deployment" in done.said
+    assert "right    the service is steady" in done.said
+    assert "its newest deployment is ROLLBACK_SUCCESSFUL" in done.said
+    assert "A steady service is not a deployed one" in done.said
+    assert course.run("reset", 7).code == 0
+
+
+def test_its_page_passes_it(course: Course) -> None:
+    answers = course.follow("07-deployments.md")
+    assert any("A steady service is not a deployed one" in done.said for done in answers)
+
+
+def is_rolled_back(course: Course, before: str) -> bool:
+    found = course.played.described()
+    return found["taskDefinition"] == before and len(found["deployments"]) == 1
