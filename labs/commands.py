@@ -120,6 +120,7 @@ def _exports(place: Place) -> Iterator[str]:
         "ENVIRONMENT": place.environment.name,
         "CLUSTER": place.cluster,
         "SERVICE": place.service,
+        "OTHERS": " ".join(place.other_services()),
         "FAMILY": place.family,
         "TARGET_GROUP": place.target_group,
         "GROUP": place.group,

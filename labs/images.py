@@ -84,7 +84,7 @@ Look = Callable[[Inspected], str]
 def _limits(place: Place) -> Mapping[str, Look]:
     """Give what is looked at, each under its name, with the numbers of the task definition."""
     settings = place.environment.settings
-    task = next(iter(settings.services.values())).task
+    task = settings.services["web"].task
     pids = settings.cluster.agent.task_pids_limit
 
     def memory(one: Inspected) -> str:

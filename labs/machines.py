@@ -103,7 +103,7 @@ def _fit(answers: Mapping[str, str], fits: Mapping[str, int]) -> Item:
     return Item(
         False,
         f"fit: {answer:g} is not what follows; divide registeredResources (CPU and MEMORY, each "
-        "rounded down) by the task's cpu and memoryReservation, and take the least",
+        "rounded down) by the task's cpu and memory, and take the least",
     )
 
 
@@ -206,8 +206,10 @@ def _measured() -> Mapping[str, Any]:
 def _fits(place: Place) -> tuple[ContainerInstanceTypeDef, Mapping[str, int]]:
     """Give an instance, and how many tasks of the service each of its resources allows, if empty.
 
-    A task takes its containers' CPU units, and of memory what they reserve, else their limit.
+    A task takes what it asks for as a whole, else its containers' CPU units, and of memory what
+    they reserve, else their limit.
     Source: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html
+    and API_TaskDefinition.html beside it
     """
     instances = place.instances()
     if not instances:
@@ -219,8 +221,9 @@ def _fits(place: Place) -> tuple[ContainerInstanceTypeDef, Mapping[str, int]]:
     containers = definition["containerDefinitions"]
     # A container without CPU units takes none, and then they limit nothing.
     takes = {
-        "cpu": sum(one.get("cpu", 0) for one in containers),
-        "memory": sum(one.get("memoryReservation") or one.get("memory", 0) for one in containers),
+        "cpu": int(definition.get("cpu") or 0) or sum(one.get("cpu", 0) for one in containers),
+        "memory": int(definition.get("memory") or 0)
+        or sum(one.get("memoryReservation") or one.get("memory", 0) for one in containers),
     }
     return instances[0], {
         name: has[name.upper()] // number for name, number in takes.items() if number
@@ -244,7 +247,7 @@ LAB = Lab(
     hints=(
         "aws ecs describe-container-instances lists registeredResources: what an empty instance "
         "has for tasks, after the agent's own reserve.",
-        "A task needs its cpu and its memoryReservation whole; what is left over of an instance "
+        "A task needs its cpu and its memory whole; what is left over of an instance "
         "holds no part of a task.",
         "A virtual machine for each container is one instance for each: their number times the "
         "price of an hour times 730.",

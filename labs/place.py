@@ -90,8 +90,18 @@ class Place:
 
     @property
     def service(self) -> str:
-        """The name of the ECS service of the first microservice in the settings."""
+        """The name of the ECS service that the load balancer forwards to."""
         return self.service_arn.rpartition("/")[2]
+
+    def other_services(self) -> list[str]:
+        """Name the other ECS services of the environment, in the order of the settings."""
+        settings = self.environment.settings
+        stacks = map(self.environment.service_stack, settings.services)
+        return [
+            self._one(stack, deployed.SERVICE).rpartition("/")[2]
+            for stack in stacks
+            if stack != self._service_stack
+        ]
 
     @cached_property
     def group(self) -> str:
@@ -124,13 +134,12 @@ class Place:
         """The load balancer's, without a slash at its end."""
         return find_url(self.aws, self.environment).rstrip("/")
 
-    def describe_service(self) -> ServiceTypeDef:
-        """Give the service as ECS describes it now."""
-        answer = self.aws.ecs.describe_services(cluster=self.cluster, services=[self.service])
+    def describe_service(self, name: str = "") -> ServiceTypeDef:
+        """Give the service, or another of that name, as ECS describes it now."""
+        name = name or self.service
+        answer = self.aws.ecs.describe_services(cluster=self.cluster, services=[name])
         if not answer["services"]:
-            raise Failed(
-                f"service {self.service}: expected in cluster {self.cluster}, is not there"
-            )
+            raise Failed(f"service {name}: expected in cluster {self.cluster}, is not there")
         return answer["services"][0]
 
     def describe_group(self) -> AutoScalingGroupTypeDef:
@@ -199,7 +208,15 @@ class Place:
 
     @property
     def _service_stack(self) -> str:
-        return self.environment.service_stack(next(iter(self.environment.settings.services)))
+        services = self.environment.settings.services
+        routed = (name for name, one in services.items() if one.route is not None)
+        first = next(routed, None)
+        if first is None:
+            raise Failed(
+                f"{self.environment.name}.services: expected one with a route, got "
+                f"{', '.join(services)}"
+            )
+        return self.environment.service_stack(first)
 
     def _one(self, stack: str, kind: str) -> str:
         """Give the id of the stack's first resource of a type."""

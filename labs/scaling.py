@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from labs import services
 from labs.lab import Item, Lab, Remembered
 from labs.place import Place
-
-if TYPE_CHECKING:
-    from ops.aws import Answer
 
 NO_ROOM = "was unable to place a task"
 # What that event says of an instance that is too full, where it says it of an instance at all.
@@ -19,11 +16,13 @@ TOO_FULL = "has insufficient"
 
 def begin(place: Place) -> Remembered:
     """Remember the service, its bounds, and the group's size."""
-    group, bounds = place.describe_group(), _bounds(place)
+    group = place.describe_group()
+    others = place.other_services()
     return services.remember(place) | {
+        "others": {name: place.describe_service(name)["desiredCount"] for name in others},
         "capacity": group["DesiredCapacity"],
         "smallest": group["MinSize"],
-        "bounds": [bounds["MinCapacity"], bounds["MaxCapacity"]] if bounds else None,
+        "bounds": {name: _bounds(place, name) for name in (place.service, *others)},
     }
 
 
@@ -44,24 +43,26 @@ def check(place: Place, remembered: MutableMapping[str, Any]) -> Iterable[Item]:
         )
     )
     yield _zero(place, remembered)
-    yield _bounded(place, remembered)
+    for name, wanted in remembered["bounds"].items():
+        yield _bounded(place, name, wanted)
     yield _sized(place, remembered)
     yield services.is_steady(place, remembered)
+    for name, count in remembered["others"].items():
+        yield _is_there(place, name, count)
 
 
 def reset(place: Place, remembered: Remembered) -> Iterator[str]:
     """Give the bounds, the group and the service their sizes of the start."""
-    bounds = _bounds(place)
-    wanted = remembered["bounds"]
-    if wanted and bounds and [bounds["MinCapacity"], bounds["MaxCapacity"]] != wanted:
-        place.aws.scalable_targets.register_scalable_target(
-            ServiceNamespace="ecs",
-            ResourceId=f"service/{place.cluster}/{place.service}",
-            ScalableDimension="ecs:service:DesiredCount",
-            MinCapacity=wanted[0],
-            MaxCapacity=wanted[1],
-        )
-        yield f"The service scales between {wanted[0]} and {wanted[1]} tasks again."
+    for name, wanted in remembered["bounds"].items():
+        if wanted and _bounds(place, name) not in (None, wanted):
+            place.aws.scalable_targets.register_scalable_target(
+                ServiceNamespace="ecs",
+                ResourceId=f"service/{place.cluster}/{name}",
+                ScalableDimension="ecs:service:DesiredCount",
+                MinCapacity=wanted[0],
+                MaxCapacity=wanted[1],
+            )
+            yield f"{name} scales between {_words(wanted)} again."
     group = place.describe_group()
     size = (group["MinSize"], group["DesiredCapacity"])
     if size != (remembered["smallest"], remembered["capacity"]):
@@ -71,6 +72,10 @@ def reset(place: Place, remembered: Remembered) -> Iterator[str]:
             DesiredCapacity=remembered["capacity"],
         )
         yield f"The group has {remembered['capacity']} instances again."
+    for name, count in remembered["others"].items():
+        if place.describe_service(name)["desiredCount"] != count:
+            place.aws.ecs.update_service(cluster=place.cluster, service=name, desiredCount=count)
+            yield f"{name} wants {count} tasks again."
     yield from services.put_back(place, remembered)
 
 
@@ -96,28 +101,41 @@ def _no_room(place: Place, remembered: MutableMapping[str, Any], *, larger: bool
 
 def _zero(place: Place, remembered: MutableMapping[str, Any]) -> Item:
     """Whether a check has seen neither a task nor an instance."""
-    service, group = place.describe_service(), place.describe_group()
-    tasks, instances = service["runningCount"] + service["pendingCount"], len(group["Instances"])
-    if not (service["desiredCount"] or tasks or instances):
+    found = [place.describe_service(name) for name in (place.service, *remembered["others"])]
+    tasks = sum(one["runningCount"] + one["pendingCount"] for one in found)
+    instances = len(place.describe_group()["Instances"])
+    if not (any(one["desiredCount"] for one in found) or tasks or instances):
         remembered["seen_zero"] = True
     if "seen_zero" in remembered:
-        return Item(True, "service and group were at zero")
+        return Item(True, "services and group were at zero")
     return Item(
         False,
-        f"no check has seen service and group at zero; they have {tasks} tasks and {instances} "
+        f"no check has seen services and group at zero; they have {tasks} tasks and {instances} "
         "instances now",
     )
 
 
-def _bounded(place: Place, remembered: Remembered) -> Item:
-    """Whether the service's bounds are those of the start."""
-    bounds, wanted = _bounds(place), remembered["bounds"]
-    now = [bounds["MinCapacity"], bounds["MaxCapacity"]] if bounds else None
-    if now == wanted:
-        return Item(True, f"the service scales between {_words(now)}, as at the start")
+def _is_there(place: Place, name: str, count: int) -> Item:
+    """Whether another service runs as many tasks as at the start."""
+    found = place.describe_service(name)
+    if found["desiredCount"] == found["runningCount"] == count:
+        return Item(True, f"{name} runs {count} tasks, as at the start")
     return Item(
         False,
-        f"the service scales between {_words(now)}, at the start {_words(wanted)}: "
+        f"{name} wants {found['desiredCount']} tasks and runs {found['runningCount']}, at the "
+        f'start {count}: aws ecs update-service --cluster "$CLUSTER" --service {name} '
+        f"--desired-count {count}",
+    )
+
+
+def _bounded(place: Place, name: str, wanted: list[int] | None) -> Item:
+    """Whether a service's bounds are those of the start."""
+    now = _bounds(place, name)
+    if now == wanted:
+        return Item(True, f"{name} scales between {_words(now)}, as at the start")
+    return Item(
+        False,
+        f"{name} scales between {_words(now)}, at the start {_words(wanted)}: "
         "aws application-autoscaling register-scalable-target",
     )
 
@@ -141,13 +159,14 @@ def _sized(place: Place, remembered: Remembered) -> Item:
     return Item(True, f"the group has {wanted} instances in service, as at the start")
 
 
-def _bounds(place: Place) -> Answer | None:
+def _bounds(place: Place, service: str) -> list[int] | None:
+    """Give the least and the most tasks that policies may ask for; None without a target."""
     found = place.aws.scalable_targets.describe_scalable_targets(
         ServiceNamespace="ecs",
-        ResourceIds=[f"service/{place.cluster}/{place.service}"],
+        ResourceIds=[f"service/{place.cluster}/{service}"],
         ScalableDimension="ecs:service:DesiredCount",
     )["ScalableTargets"]
-    return found[0] if found else None
+    return [found[0]["MinCapacity"], found[0]["MaxCapacity"]] if found else None
 
 
 def _words(bounds: list[int] | None) -> str:

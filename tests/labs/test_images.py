@@ -16,10 +16,9 @@ from labs.place import Place
 from ops.preflight import read_environment
 from rehearsal import containers
 from rehearsal.engines import Engine
-from rehearsal.images import build_environment
 from tests.conftest import PROJECT
 from tests.labs.pages import PAGES, Shell, commands, follow
-from tests.rehearsal.conftest import task_of, usable
+from tests.rehearsal.conftest import build_web, task_of, usable
 
 PAGE = PAGES / images.LAB.page
 SECONDS = 300.0
@@ -65,8 +64,7 @@ def place() -> Place:
 @pytest.fixture
 def image(engines: tuple[Engine, Engine], graph: templates.Graph) -> str:
     """The service's image, in Docker, under the name of the lab too."""
-    (tag,) = build_environment(graph, "sandbox", engines[0])
-    said(engines[0], "tag", tag, images.IMAGE)
+    said(engines[0], "tag", build_web(graph, engines[0]), images.IMAGE)
     return images.IMAGE
 
 
@@ -100,7 +98,7 @@ def test_its_page_passes_it_and_cleans_up(engines: tuple[Engine, Engine], assemb
     assert "docker: container lab-web is removed." in whole
     for engine in engines:
         assert not said(engine, "ps", "--all", "--quiet", "--filter", "name=^lab-").strip()
-    assert not (assembly.parent / ".build" / "labs" / "web").exists()
+    assert not (assembly.parent / ".build" / "labs" / "service").exists()
 
 
 @pytest.mark.engine

@@ -33,7 +33,7 @@ MEASURED: dict[str, Any] = {
     },
     "recorded": {},
 }
-RIGHT = {"fit": "8", "limit": "cpu", "vms_month": "121.47", "times": "8"}
+RIGHT = {"fit": "4", "limit": "cpu", "vms_month": "60.74", "times": "8"}
 
 
 @pytest.fixture
@@ -62,8 +62,8 @@ def test_right_answers_pass_and_without_one_or_a_measurement_nothing_does(
     write(path)
     done = course.run("check", 2)
     assert done.code == 0, done.said
-    assert "fit: 8 of the service's tasks fit on one empty instance" in done.said
-    path.write_text("fit=8\n", encoding="utf-8")
+    assert "fit: 4 of the service's tasks fit on one empty instance" in done.said
+    path.write_text("fit=4\n", encoding="utf-8")
     (tmp_path / "measured.json").unlink()
     done = course.run("check", 2)
     assert done.code == 1
@@ -73,13 +73,13 @@ def test_right_answers_pass_and_without_one_or_a_measurement_nothing_does(
 
 # Each a typical mistake, and what is said of it.
 MISTAKES: list[tuple[dict[str, str], str]] = [
-    ({"fit": "18"}, "fit: 18 would fit if nothing else ran out first"),
-    ({"fit": "9"}, "fit: 9 is not what follows; divide registeredResources"),
+    ({"fit": "9"}, "fit: 9 would fit if nothing else ran out first"),
+    ({"fit": "8"}, "fit: 8 is not what follows; divide registeredResources"),
     ({"fit": "eight"}, "fit: expected a number, got 'eight'"),
     ({"limit": "memory"}, "limit: memory is not what runs out first"),
     ({"limit": "disk"}, "limit: expected one of cpu, memory, got disk"),
     ({"vms_month": "$15.18"}, "vms_month: $15.18 is one t3.small; each container has its own"),
-    ({"vms_month": "0.17"}, "as many t3.small as containers fit on one, each 730 hours"),
+    ({"vms_month": "0.08"}, "as many t3.small as containers fit on one, each 730 hours"),
     ({"times": "0.125"}, "times: 0.125 is a container's over a machine's; turn it around"),
     ({"times": "5"}, "times: 5 is not what was measured"),
     ({"fits": "8"}, "'fits=8': expected name=value with one of fit, limit, vms_month, times"),
@@ -119,15 +119,15 @@ def test_its_table_of_instances_is_what_the_scheduler_and_the_prices_say(
         (definition,) = graph.stack(f"{environment}/Web").of_type("AWS::ECS::TaskDefinition")
         (template,) = graph.stack(f"{environment}/Cluster").of_type("AWS::EC2::LaunchTemplate")
         agent = agent_settings(graph.properties(template)["LaunchTemplateData"]["UserData"])
-        (container,) = graph.properties(definition)["ContainerDefinitions"]
+        task = graph.properties(definition)
         has = instance_type(kind).kind(reserved_memory=agent.reserved_memory_mib)
-        fit = min(has.cpu // container["Cpu"], has.memory // container["MemoryReservation"])
+        fit = min(has.cpu // int(task["Cpu"]), has.memory // int(task["Memory"]))
         month = machines.PRICES[kind] * machines.HOURS_A_MONTH
         row = re.search(rf"^\| {environment.lower()}, {kind} \|.*$", text, re.MULTILINE)
         assert row is not None
         for number in (
-            f"{has.cpu:,} CPU", f"{has.memory:,} MiB", f"{container['Cpu']} CPU",
-            f"{container['MemoryReservation']} MiB", f"| {fit}, by CPU |",
+            f"{has.cpu:,} CPU", f"{has.memory:,} MiB", f"{task['Cpu']} CPU",
+            f"{task['Memory']} MiB", f"| {fit}, by CPU |",
             f"${month:.2f} | ${fit * month:.2f} |",
         ):  # fmt: skip
             assert number in row[0], number

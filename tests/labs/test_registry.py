@@ -36,8 +36,12 @@ class Repository(NamedTuple):
 def repository(course: Course) -> Iterator[Repository]:
     """The repository of the sandbox, with the lab begun; afterwards as it was."""
     ecr = course.played.client("ecr")
-    (found,) = ecr.describe_repositories()["repositories"]
-    name = found["repositoryName"]
+    name = next(
+        one["repositoryName"]
+        for one in ecr.describe_repositories()["repositories"]
+        if one["repositoryName"].endswith("web")
+    )
+    (found,) = ecr.describe_repositories(repositoryNames=[name])["repositories"]
     (image,) = ecr.describe_images(repositoryName=name)["imageDetails"]
     (answer,) = ecr.batch_get_image(
         repositoryName=name, imageIds=[{"imageTag": image["imageTags"][0]}]
@@ -46,7 +50,7 @@ def repository(course: Course) -> Iterator[Repository]:
     yield Repository(ecr, name, answer["imageManifest"])
     assert course.run("reset", 3).code == 0
     assert ecr.describe_images(repositoryName=name)["imageDetails"] == [image]
-    (after,) = ecr.describe_repositories()["repositories"]
+    (after,) = ecr.describe_repositories(repositoryNames=[name])["repositories"]
     assert after == found
 
 
