@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, MutableMapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labs import services
@@ -15,9 +14,7 @@ if TYPE_CHECKING:
     from types_boto3_ecs.type_defs import ServiceDeploymentTypeDef
 
 GOOD, BROKEN = "good.txt", "broken.txt"
-# Fewer answers say nothing about a rollout.
-ANSWERS = 20
-OK = "200"
+QUIET = "ask while the rollout with the lower minimumHealthyPercent is under way"
 FORCE = 'aws ecs update-service --cluster "$CLUSTER" --service "$SERVICE" --force-new-deployment'
 
 
@@ -46,7 +43,7 @@ def check(place: Place, remembered: MutableMapping[str, Any]) -> Iterable[Item]:
         if careful
         else Item(False, f"no rollout that keeps {wanted}% of the tasks has ended well: {FORCE}")
     )
-    yield _measured(place.notes / GOOD, fails=False)
+    yield services.measured(place.notes / GOOD)
     if careless:
         # Once the setting is back, an old deployment may be described by the new one.
         remembered["seen_careless"] = _minimum(careless[0])
@@ -59,7 +56,7 @@ def check(place: Place, remembered: MutableMapping[str, Any]) -> Iterable[Item]:
             f"{FORCE}, and check before you put the setting back",
         )
     )
-    yield _measured(place.notes / BROKEN, fails=True)
+    yield services.measured(place.notes / BROKEN, fails=QUIET)
     yield _configured(place, remembered)
     yield _healthy(place, remembered)
     yield services.is_steady(place, remembered)
@@ -79,33 +76,6 @@ def reset(place: Place, remembered: Remembered) -> Iterator[str]:
 
 def _minimum(deployment: ServiceDeploymentTypeDef) -> int:
     return deployment["deploymentConfiguration"].get("minimumHealthyPercent", 100)
-
-
-def _measured(file: Path, *, fails: bool) -> Item:
-    """Whether a file has the answers of a rollout, one HTTP status a line, as they should be."""
-    try:
-        answers = Counter(file.read_text(encoding="utf-8").split())
-    except FileNotFoundError:
-        return Item(False, f"nothing was measured: expected HTTP statuses in {file}")
-    total, failed = answers.total(), answers.total() - answers[OK]
-    said = ", ".join(f"{number} times {status}" for status, number in answers.most_common())
-    if total < ANSWERS:
-        return Item(
-            False, f"{file.name} has {total} answers, of {ANSWERS} at least; ask for longer"
-        )
-    if fails and not failed:
-        return Item(
-            False,
-            f"{file.name}: none of {total} requests failed; ask while the rollout with the lower "
-            "minimumHealthyPercent is under way",
-        )
-    if failed and not fails:
-        return Item(
-            False,
-            f"{file.name}: {failed} of {total} requests failed ({said}); no other change may be "
-            "under way, and the settings must be those of the start",
-        )
-    return Item(True, f"{file.name}: {failed} of {total} requests failed ({said})")
 
 
 def _configured(place: Place, remembered: Remembered) -> Item:

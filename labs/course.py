@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from labs import balancer, deployments, images, instances, machines, registry, scaling, tasks
+from labs import (
+    balancer,
+    deployments,
+    images,
+    instances,
+    machines,
+    microservices,
+    registry,
+    scaling,
+    tasks,
+)
 from labs.lab import Lab
 from ops.environment import Failed
 
@@ -15,6 +25,7 @@ LABS: tuple[Lab, ...] = (
     instances.LAB,
     deployments.LAB,
     scaling.LAB,
+    microservices.LAB,
 )
 # What the course has and no check looks at: its number, title, minutes and page.
 UNCHECKED = ((10, "Kubernetes and pods", 30, "10-kubernetes.md"),)

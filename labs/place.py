@@ -95,13 +95,16 @@ class Place:
 
     def other_services(self) -> list[str]:
         """Name the other ECS services of the environment, in the order of the settings."""
-        settings = self.environment.settings
-        stacks = map(self.environment.service_stack, settings.services)
-        return [
-            self._one(stack, deployed.SERVICE).rpartition("/")[2]
-            for stack in stacks
-            if stack != self._service_stack
-        ]
+        stacks = map(self.environment.service_stack, self.environment.settings.services)
+        others = (stack for stack in stacks if stack != self._service_stack)
+        return [self._one(stack, deployed.SERVICE).rpartition("/")[2] for stack in others]
+
+    def service_named(self, microservice: str) -> str:
+        """Name the ECS service of a microservice of the settings; nothing where there is none."""
+        if microservice not in self.environment.settings.services:
+            return ""
+        found = self._resources(self.environment.service_stack(microservice))
+        return next(iter(deployed.of_kind(found, deployed.SERVICE)), "").rpartition("/")[2]
 
     @cached_property
     def group(self) -> str:

@@ -17,12 +17,10 @@ TOO_FULL = "has insufficient"
 def begin(place: Place) -> Remembered:
     """Remember the service, its bounds, and the group's size."""
     group = place.describe_group()
-    others = place.other_services()
     return services.remember(place) | {
-        "others": {name: place.describe_service(name)["desiredCount"] for name in others},
+        "sizes": services.sizes(place),
         "capacity": group["DesiredCapacity"],
         "smallest": group["MinSize"],
-        "bounds": {name: _bounds(place, name) for name in (place.service, *others)},
     }
 
 
@@ -43,26 +41,14 @@ def check(place: Place, remembered: MutableMapping[str, Any]) -> Iterable[Item]:
         )
     )
     yield _zero(place, remembered)
-    for name, wanted in remembered["bounds"].items():
-        yield _bounded(place, name, wanted)
     yield _sized(place, remembered)
     yield services.is_steady(place, remembered)
-    for name, count in remembered["others"].items():
-        yield _is_there(place, name, count)
+    yield from services.are_sized(place, remembered["sizes"])
 
 
 def reset(place: Place, remembered: Remembered) -> Iterator[str]:
     """Give the bounds, the group and the service their sizes of the start."""
-    for name, wanted in remembered["bounds"].items():
-        if wanted and _bounds(place, name) not in (None, wanted):
-            place.aws.scalable_targets.register_scalable_target(
-                ServiceNamespace="ecs",
-                ResourceId=f"service/{place.cluster}/{name}",
-                ScalableDimension="ecs:service:DesiredCount",
-                MinCapacity=wanted[0],
-                MaxCapacity=wanted[1],
-            )
-            yield f"{name} scales between {_words(wanted)} again."
+    yield from services.put_back_sizes(place, remembered["sizes"])
     group = place.describe_group()
     size = (group["MinSize"], group["DesiredCapacity"])
     if size != (remembered["smallest"], remembered["capacity"]):
@@ -72,10 +58,6 @@ def reset(place: Place, remembered: Remembered) -> Iterator[str]:
             DesiredCapacity=remembered["capacity"],
         )
         yield f"The group has {remembered['capacity']} instances again."
-    for name, count in remembered["others"].items():
-        if place.describe_service(name)["desiredCount"] != count:
-            place.aws.ecs.update_service(cluster=place.cluster, service=name, desiredCount=count)
-            yield f"{name} wants {count} tasks again."
     yield from services.put_back(place, remembered)
 
 
@@ -101,7 +83,7 @@ def _no_room(place: Place, remembered: MutableMapping[str, Any], *, larger: bool
 
 def _zero(place: Place, remembered: MutableMapping[str, Any]) -> Item:
     """Whether a check has seen neither a task nor an instance."""
-    found = [place.describe_service(name) for name in (place.service, *remembered["others"])]
+    found = [place.describe_service(name) for name in remembered["sizes"]]
     tasks = sum(one["runningCount"] + one["pendingCount"] for one in found)
     instances = len(place.describe_group()["Instances"])
     if not (any(one["desiredCount"] for one in found) or tasks or instances):
@@ -112,31 +94,6 @@ def _zero(place: Place, remembered: MutableMapping[str, Any]) -> Item:
         False,
         f"no check has seen services and group at zero; they have {tasks} tasks and {instances} "
         "instances now",
-    )
-
-
-def _is_there(place: Place, name: str, count: int) -> Item:
-    """Whether another service runs as many tasks as at the start."""
-    found = place.describe_service(name)
-    if found["desiredCount"] == found["runningCount"] == count:
-        return Item(True, f"{name} runs {count} tasks, as at the start")
-    return Item(
-        False,
-        f"{name} wants {found['desiredCount']} tasks and runs {found['runningCount']}, at the "
-        f'start {count}: aws ecs update-service --cluster "$CLUSTER" --service {name} '
-        f"--desired-count {count}",
-    )
-
-
-def _bounded(place: Place, name: str, wanted: list[int] | None) -> Item:
-    """Whether a service's bounds are those of the start."""
-    now = _bounds(place, name)
-    if now == wanted:
-        return Item(True, f"{name} scales between {_words(now)}, as at the start")
-    return Item(
-        False,
-        f"{name} scales between {_words(now)}, at the start {_words(wanted)}: "
-        "aws application-autoscaling register-scalable-target",
     )
 
 
@@ -157,20 +114,6 @@ def _sized(place: Place, remembered: Remembered) -> Item:
             f"the start {wanted}; managed scaling takes 15 minutes of AWS's to end idle ones",
         )
     return Item(True, f"the group has {wanted} instances in service, as at the start")
-
-
-def _bounds(place: Place, service: str) -> list[int] | None:
-    """Give the least and the most tasks that policies may ask for; None without a target."""
-    found = place.aws.scalable_targets.describe_scalable_targets(
-        ServiceNamespace="ecs",
-        ResourceIds=[f"service/{place.cluster}/{service}"],
-        ScalableDimension="ecs:service:DesiredCount",
-    )["ScalableTargets"]
-    return [found[0]["MinCapacity"], found[0]["MaxCapacity"]] if found else None
-
-
-def _words(bounds: list[int] | None) -> str:
-    return f"{bounds[0]} and {bounds[1]} tasks" if bounds else "no bounds"
 
 
 LAB = Lab(

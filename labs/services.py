@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labs.lab import Item, Remembered
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
         ServiceTypeDef,
         TaskTypeDef,
     )
+
+OK = "200"
+# Fewer answers say nothing about a rollout.
+ANSWERS = 20
 
 
 def remember(place: Place) -> dict[str, Any]:
@@ -58,9 +64,11 @@ def lacks(service: ServiceTypeDef) -> str:
     return "" if state in {"COMPLETED", None} else f"its deployment is {state}"
 
 
-def history(place: Place) -> list[ServiceDeploymentTypeDef]:
-    """Describe the service's deployments that ECS remembers, the newest first."""
-    page = place.aws.ecs.list_service_deployments(cluster=place.cluster, service=place.service)
+def history(place: Place, name: str = "") -> list[ServiceDeploymentTypeDef]:
+    """Describe the deployments of the service, or another, that ECS remembers, the newest first."""
+    page = place.aws.ecs.list_service_deployments(
+        cluster=place.cluster, service=name or place.service
+    )
     arns = [one["serviceDeploymentArn"] for one in page["serviceDeployments"]]
     if not arns:
         return []
@@ -71,6 +79,100 @@ def history(place: Place) -> list[ServiceDeploymentTypeDef]:
 def configuration(service: ServiceTypeDef) -> dict[str, Any]:
     """Give how a service deploys, as JSON has it and as update-service takes it."""
     return {**service["deploymentConfiguration"]}
+
+
+def sizes(place: Place) -> dict[str, Any]:
+    """Give of each service, by its name, the desired count and what scaling may make of it."""
+    return {
+        name: {
+            "desired": place.describe_service(name)["desiredCount"],
+            "bounds": bounds(place, name),
+        }
+        for name in (place.service, *place.other_services())
+    }
+
+
+def bounds(place: Place, name: str) -> list[int] | None:
+    """Give the least and the most tasks that policies may ask for; None without a target."""
+    found = place.aws.scalable_targets.describe_scalable_targets(
+        ServiceNamespace="ecs",
+        ResourceIds=[f"service/{place.cluster}/{name}"],
+        ScalableDimension="ecs:service:DesiredCount",
+    )["ScalableTargets"]
+    return [found[0]["MinCapacity"], found[0]["MaxCapacity"]] if found else None
+
+
+def are_sized(place: Place, wanted: Mapping[str, Any]) -> Iterator[Item]:
+    """Whether each service runs as many tasks, and scales within the bounds, as at the start."""
+    for name, size in wanted.items():
+        found, count = place.describe_service(name), size["desired"]
+        if found["desiredCount"] == found["runningCount"] == count:
+            yield Item(True, f"{name} runs {count} tasks, as at the start")
+        else:
+            yield Item(
+                False,
+                f"{name} wants {found['desiredCount']} tasks and runs {found['runningCount']}, at "
+                f'the start {count}: aws ecs update-service --cluster "$CLUSTER" --service {name} '
+                f"--desired-count {count}",
+            )
+        now = bounds(place, name)
+        if now == size["bounds"]:
+            yield Item(True, f"{name} scales between {_words(now)}, as at the start")
+        else:
+            yield Item(
+                False,
+                f"{name} scales between {_words(now)}, at the start {_words(size['bounds'])}: "
+                "aws application-autoscaling register-scalable-target",
+            )
+
+
+def put_back_sizes(place: Place, wanted: Mapping[str, Any]) -> Iterator[str]:
+    """Give each service its bounds and its count of the start again; say what was changed."""
+    for name, size in wanted.items():
+        if size["bounds"] and bounds(place, name) not in (None, size["bounds"]):
+            place.aws.scalable_targets.register_scalable_target(
+                ServiceNamespace="ecs",
+                ResourceId=f"service/{place.cluster}/{name}",
+                ScalableDimension="ecs:service:DesiredCount",
+                MinCapacity=size["bounds"][0],
+                MaxCapacity=size["bounds"][1],
+            )
+            yield f"{name} scales between {_words(size['bounds'])} again."
+        if place.describe_service(name)["desiredCount"] != size["desired"]:
+            place.aws.ecs.update_service(
+                cluster=place.cluster, service=name, desiredCount=size["desired"]
+            )
+            yield f"{name} wants {size['desired']} tasks again."
+
+
+def _words(bounds: list[int] | None) -> str:
+    return f"{bounds[0]} and {bounds[1]} tasks" if bounds else "no bounds"
+
+
+def measured(file: Path, *, fails: str = "") -> Item:
+    """Whether a file has the answers of a while, one HTTP status a line, as they should be.
+
+    None may have failed; or some must have, and where none did it says what `fails` says.
+    """
+    try:
+        answers = Counter(file.read_text(encoding="utf-8").split())
+    except FileNotFoundError:
+        return Item(False, f"nothing was measured: expected HTTP statuses in {file}")
+    total, failed = answers.total(), answers.total() - answers[OK]
+    said = ", ".join(f"{number} times {status}" for status, number in answers.most_common())
+    if total < ANSWERS:
+        return Item(
+            False, f"{file.name} has {total} answers, of {ANSWERS} at least; ask for longer"
+        )
+    if fails and not failed:
+        return Item(False, f"{file.name}: none of {total} requests failed; {fails}")
+    if failed and not fails:
+        return Item(
+            False,
+            f"{file.name}: {failed} of {total} requests failed ({said}); no other change may be "
+            "under way, and the settings must be those of the start",
+        )
+    return Item(True, f"{file.name}: {failed} of {total} requests failed ({said})")
 
 
 def is_steady(place: Place, remembered: Remembered) -> Item:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -94,9 +93,9 @@ def linear(values: Values) -> None:
 
 def added(values: Values) -> None:
     """The sandbox with the monolith beside the two services, by the lines of the documents."""
-    text = (PROJECT / "docs" / "microservices.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
-    values["services"] |= json.loads(block)["sandbox"]["services"]
+    path = PROJECT / "docs" / "labs" / "monolith.json"
+    more = json.loads(path.read_text(encoding="utf-8"))
+    values["services"] |= more["sandbox"]["services"]
 
 
 def prefixed(values: Values) -> None:

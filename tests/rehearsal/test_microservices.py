@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -35,12 +34,11 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
 
     def synthesize(directory: Path) -> None:
         project = copy_project(directory)
-        text = (PROJECT / "docs" / "microservices.md").read_text(encoding="utf-8")
-        (block,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+        more = (PROJECT / "docs" / "labs" / "monolith.json").read_text(encoding="utf-8")
         settings = project / "cdk.json"
         values = json.loads(settings.read_text(encoding="utf-8"))
         sandbox = values["context"]["environments"]["sandbox"]
-        sandbox["services"] |= json.loads(block)["sandbox"]["services"]
+        sandbox["services"] |= json.loads(more)["sandbox"]["services"]
         settings.write_text(json.dumps(values), encoding="utf-8")
         done = cdk("synth", "--quiet", cwd=project)
         assert done.returncode == 0, done.stderr
