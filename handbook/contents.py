@@ -55,6 +55,7 @@ _NAMED = (
         "How it is made",
         (
             Entry("Architecture", "docs/architecture"),
+            Entry("Microservices", "docs/microservices"),
             Entry("Diagrams", "docs/diagrams"),
             Entry("Decisions", f"{DECISIONS}/README"),
             Entry("Contributing", "CONTRIBUTING"),
