@@ -350,9 +350,8 @@ def _process() -> Started:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    variables = {
-        **os.environ, "PORT": str(port), "PYTHONPATH": str(synth.PROJECT / "service" / "web"),
-    }  # fmt: skip
+    sources = synth.PROJECT / "service"
+    variables = {**os.environ, "PORT": str(port), "PYTHONPATH": str(sources)}
     began = time.perf_counter()
     with subprocess.Popen(
         [sys.executable, "-m", "web"], env=variables,

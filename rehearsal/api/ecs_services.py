@@ -69,12 +69,16 @@ def describe_services(account: Account, asked: Asked) -> Answer:
 
 
 def list_services(account: Account, asked: Asked) -> Answer:
-    """Give ARNs, ten a page."""
+    """Give ARNs, ten a page; a service that is deleted "is no longer visible" here.
+
+    Source, read 2026-11-25:
+    https://awscli.amazonaws.com/v2/documentation/api/2.3.2/reference/ecs/delete-service.html
+    """
     account.check_cluster(asked)
     return _page(asked, (
         record.arn
         for record in account.world.services.values()
-        if account.service_status(record) != "INACTIVE"
+        if account.service_status(record) == "ACTIVE"
         and asked.get("launchType") in (None, _launch_type(record))
         and asked.get("schedulingStrategy", "REPLICA") == "REPLICA"
         and asked.get("resourceManagementType", "CUSTOMER") == "CUSTOMER"

@@ -22,8 +22,9 @@ from tests.rehearsal.conftest import build_web, task_of, usable
 
 PAGE = PAGES / images.LAB.page
 SECONDS = 300.0
-# What the page leaves out: names of ECS's own, the check, and what not every machine allows.
-LEFT_OUT = ("--label=", "--env=", "--health-", "--ulimit=", "--pull=", "--publish=")
+# What the page leaves out: names of ECS's own, the check, the CPU of the task as a whole, which its
+# proxy has a part of, and what not every machine allows.
+LEFT_OUT = ("--label=", "--cpus=", "--env=", "--health-", "--ulimit=", "--pull=", "--publish=")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from labs import microservices
-from tests.conftest import copy_project
+from tests.conftest import copy_project, until
 from tests.labs.pages import PAGES, follow
 from tests.labs.playing import KINDS, Course, quick_waiters
 from tests.rehearsal.conftest import usable
@@ -77,11 +77,12 @@ def test_a_rollout_of_both_and_a_move_at_once_are_named(course: Course) -> None:
         ecs.update_service(cluster=played.cluster, service=name, forceNewDeployment=True)
     played.settle()
     quotes.settle()
+    words = "quotes was rolled out, and so were tasks of web"
+    until(lambda: words in course.run("check", 9).said, seconds=20)
     done = course.run("check", 9)
     assert done.code == 1
-    assert "quotes was rolled out, and so were tasks of web" in done.said
     assert "no check has seen quotes at zero tasks; it has 4 now" in done.said
-    quotes.scale(1)
+    quotes.scale(3)
     assert f"{quotes.service} wants 2 tasks again" in course.run("reset", 9).said
 
 

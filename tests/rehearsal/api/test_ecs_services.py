@@ -75,6 +75,7 @@ def test_a_service_that_the_api_creates_runs_and_ends(served: Served) -> None:
         ecs.delete_service(cluster=served.cluster, service="made")
     ended = ecs.delete_service(cluster=served.cluster, service="made", force=True)["service"]
     assert ended["status"] == "DRAINING"
+    assert ended["serviceArn"] not in ecs.list_services(cluster=served.cluster)["serviceArns"]
     ecs.get_waiter("services_inactive").wait(
         cluster=served.cluster, services=["made"], WaiterConfig=QUICK
     )
