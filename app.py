@@ -11,7 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
-from aws_cdk import App, Environment, Stack, Stage, Tags, Validations
+from aws_cdk import (
+    App,
+    Environment,
+    PermissionsBoundary,
+    Stack,
+    Stage,
+    Tags,
+    Validations,
+)
 from constructs import Construct
 
 from settings import EnvironmentSettings, SettingsError, load
@@ -30,11 +38,14 @@ class DrydockEnvironment(Stage):
 
     def __init__(self, scope: Construct, name: str, *, settings: EnvironmentSettings) -> None:
         prefix = f"{settings.prefix}-" if settings.prefix else ""
+        boundary = settings.permissions_boundary
         super().__init__(
             scope,
             name.title(),
             env=Environment(account=settings.account, region=settings.region),
             stage_name=prefix + name.title(),
+            # On every role, those that the CDK makes for its own functions too.
+            permissions_boundary=PermissionsBoundary.from_name(boundary) if boundary else None,
         )
         logs, retain = settings.logs, settings.retain_data
         network = NetworkStack(

@@ -294,6 +294,14 @@ class EnvironmentSettings(Settings):
         ),
         Field(max_length=12),
     ]
+    # By its name, path included, since that is the same in each learner's account.
+    permissions_boundary: (
+        Annotated[
+            str,
+            _text(r"^([\w+=,.@-]+/)*[\w+=,.@-]{1,128}$", "the name of an IAM policy, like Learner"),
+        ]
+        | None
+    )
     retain_data: bool
     deletion_protection: bool
     alerts: AlertSettings

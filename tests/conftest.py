@@ -214,3 +214,14 @@ def variants(described: Path) -> Assembly:
 def added(described: Path) -> Assembly:
     """The sandbox with a second microservice."""
     return Assembly(described / "added")
+
+
+@pytest.fixture(scope="session")
+def learners(context: Values, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Assembly]:
+    """The sandboxes of two learners on one account and in one VPC, by their prefixes."""
+    from tests.variants import LEARNERS, synthesize_learners
+
+    made = once(
+        tmp_path_factory, "learners", lambda directory: synthesize_learners(directory, context)
+    )
+    return {name: Assembly(made / name) for name in LEARNERS}

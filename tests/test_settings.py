@@ -56,6 +56,11 @@ def test_settings_cannot_be_changed_after_they_were_read() -> None:
         ("network.availability_zones.1", "b", "an availability zone's name, like us-east-1a"),
         ("account", "123", "an account id of 12 digits, or null"),
         ("logs.retention_days", 8, "one of 1, 3, 7, 14, 30, 90, 180, 365, 731"),
+        (
+            "permissions_boundary",
+            "arn:aws:iam::1:policy/x",
+            "the name of an IAM policy, like Learner, or null",
+        ),
         ("alerts.email", "me", "an e-mail address, like you@example.com"),
         ("network", 3, "an object"),
         (

@@ -10,7 +10,7 @@ from typing import Any
 from aws_cdk import App
 
 import app
-from settings import parse
+from settings import load, parse
 
 Values = dict[str, Any]
 PROJECT = Path(__file__).parent.parent
@@ -21,6 +21,9 @@ FAST: Any = {"builtin_cloud_formation_validation": False, "stack_traces": False}
 CLI_CONTEXT = {"aws:cdk:enable-path-metadata": True, "aws:cdk:enable-asset-metadata": True}
 SECRET = "arn:aws:secretsmanager:us-east-1:111122223333:secret:quotes-key-AbCdEf"
 
+# Who takes part in a class on one account, by their prefixes.
+LEARNERS = ("ana", "ben")
+
 
 def synthesize(directory: Path, context: Values) -> None:
     """Synthesize all variants in one app, and the sandbox with one microservice more in another."""
@@ -30,6 +33,18 @@ def synthesize(directory: Path, context: Values) -> None:
         app.build(out, parse(values))
         # A user who changes a value must not meet a finding that nobody has looked at.
         app.check(out)
+        out.synth()
+
+
+def synthesize_learners(directory: Path, context: Values) -> None:
+    """Synthesize the sandboxes of two learners, from a cdk.local.json as documented."""
+    text = (PROJECT / "docs" / "teaching.md").read_text(encoding="utf-8")
+    (block,) = [one for one in re.findall(r"```json\n(.*?)```", text, re.DOTALL) if "prefix" in one]
+    for name in LEARNERS:
+        local = directory / f"{name}.local.json"
+        local.write_text(block.replace('"ana"', f'"{name}"'), encoding="utf-8")
+        out = App(outdir=str(directory / name), context=context | CLI_CONTEXT, **FAST)
+        app.build(out, {"sandbox": load(PROJECT / "cdk.json", local)["sandbox"]})
         out.synth()
 
 
@@ -99,8 +114,8 @@ def added(values: Values) -> None:
 
 
 def prefixed(values: Values) -> None:
-    """The sandbox of one learner of a class, in a known account."""
-    values |= {"prefix": "ana", "account": "111122223333"}
+    """The sandbox of one learner of a class, in a known account, its roles bounded."""
+    values |= {"prefix": "ana", "account": "111122223333", "permissions_boundary": "Learner"}
 
 
 CHANGES = (bluegreen, canary, linear, prefixed)
