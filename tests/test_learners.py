@@ -7,8 +7,12 @@ from collections.abc import Iterator
 
 from tests.conftest import Assembly, Values
 
-# Names that are no resource's own: a metric's, and those that are unique in a role or a table only.
-SHARED_NAMES = {"MetricName", "PolicyName"}
+# A metric's name is no resource's own, and these policies' need be unique in their role or target.
+SHARED_NAMES = {
+    "AWS::ApplicationAutoScaling::ScalingPolicy.PolicyName",
+    "AWS::CloudWatch::Alarm.MetricName",
+    "AWS::IAM::Policy.PolicyName",
+}
 
 
 def templates(assembly: Assembly) -> dict[str, Values]:
@@ -33,8 +37,9 @@ def names(assembly: Assembly) -> Iterator[tuple[str, str]]:
                 yield "export", output["Export"]["Name"]
         for resource in template.get("Resources", {}).values():
             for key, value in resource.get("Properties", {}).items():
-                if key.endswith("Name") and key not in SHARED_NAMES and isinstance(value, str):
-                    yield f"{resource['Type']}.{key}", value
+                kind = f"{resource['Type']}.{key}"
+                if key.endswith("Name") and kind not in SHARED_NAMES and isinstance(value, str):
+                    yield kind, value
 
 
 def test_no_name_of_one_learner_is_anothers(learners: dict[str, Assembly]) -> None:

@@ -41,7 +41,6 @@ LEFT_OUT = {
     "AWS::ECS::CapacityProvider",
     "AWS::ECS::ClusterCapacityProviderAssociations",
     "AWS::EC2::SecurityGroupEgress",
-    "AWS::Logs::ResourcePolicy",
     "AWS::S3::BucketPolicy",
     "AWS::ServiceDiscovery::HttpNamespace",
     "AWS::SNS::Subscription",

@@ -5,6 +5,8 @@ ECS shows a stopped task for an hour or little more, and the last 100 events of 
 
 from __future__ import annotations
 
+from typing import cast
+
 from aws_cdk import ArnFormat, Stack
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_events as events
@@ -59,14 +61,23 @@ class EventRecord(Construct):
                 event_pattern={"source": ["aws.ecs"], **pattern},
                 targets=[events.CfnRule.TargetProperty(id="Log", arn=_arn(log_group))],
             )
-        log_group.add_to_resource_policy(
-            iam.PolicyStatement(
-                principals=[
-                    iam.ServicePrincipal("delivery.logs.amazonaws.com"),
-                    iam.ServicePrincipal("events.amazonaws.com"),
-                ],
-                actions=["logs:CreateLogStream", "logs:PutLogEvents"],
-                resources=[log_group.log_group_arn],
+        # The group's own policy: of the account's there may be ten in a region, and a class of thirty
+        # learners on one account would need thirty. That EventBridge heeds it was not tried.
+        # Source, read 2026-11-25:
+        # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutResourcePolicy.html
+        cast(logs.CfnLogGroup, log_group.node.default_child).resource_policy_document = (
+            iam.PolicyDocument(
+                statements=[
+                    iam.PolicyStatement(
+                        principals=[
+                            iam.ServicePrincipal("delivery.logs.amazonaws.com"),
+                            iam.ServicePrincipal("events.amazonaws.com"),
+                        ],
+                        actions=["logs:CreateLogStream", "logs:PutLogEvents"],
+                        # Of this group only, whose ARN its own properties cannot name.
+                        resources=["*"],
+                    )
+                ]
             )
         )
         told: dict[str, dict[str, object]] = {
