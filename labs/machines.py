@@ -12,6 +12,7 @@ from labs.lab import Item, Lab, Remembered
 from labs.place import Place
 from ops.cli import PROJECT
 from ops.environment import Failed
+from ops.prices import HOURS_A_MONTH, INSTANCES
 
 if TYPE_CHECKING:
     from types_boto3_ecs.type_defs import ContainerInstanceTypeDef
@@ -21,9 +22,6 @@ MEASURED = PROJECT / ".build" / "machines" / "measured.json"
 MEASURE = "python -m bench machines --rounds 3"
 ENGINES = ("docker", "podman")
 MACHINE, RECORDED = "virtual machine", "recorded"
-# Dollars an hour, Linux, us-east-1. Source: docs/cost.md, which says where they are from.
-PRICES: Mapping[str, float] = {"t3.small": 0.0208, "m7g.large": 0.0816}
-HOURS_A_MONTH = 730
 # A hundredth for what was rounded on the way.
 ROUNDED = 0.01
 ANSWERS_FILE = "2.answers"
@@ -123,7 +121,7 @@ def _price(answers: Mapping[str, str], fit: int, kind: str) -> Item:
     answer = _number(answers, "vms_month")
     if isinstance(answer, Item):
         return answer
-    price = PRICES.get(kind)
+    price = INSTANCES.get(kind)
     if price is None:
         return Item(True, f"vms_month: docs/cost.md has no price for {kind}; not compared")
     right, one = price * HOURS_A_MONTH * fit, price * HOURS_A_MONTH

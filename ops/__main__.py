@@ -13,14 +13,14 @@ from pathlib import Path
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from ops import cli
+from ops import classroom, cli, sweep
 from ops.aws import Aws
 from ops.clock import SystemClock
 from ops.deploy import WAIT_SECONDS, deploy, fetch_status
 from ops.destroy import destroy
 from ops.engine import Engine
-from ops.environment import Failed
-from ops.preflight import clear_deploy, clear_destroy, read_environment
+from ops.environment import Environment, Failed
+from ops.preflight import clear_deploy, clear_destroy, identify, read_environment
 from ops.watch.connection import connector
 from ops.watch.rehearsal import STATE
 from ops.watch.server import PORT, Server
@@ -32,7 +32,13 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; what is data goes to stdout, everything else to stderr."""
     options = _parser().parse_args(arguments)
-    verbs = {"deploy": _deploy, "destroy": _destroy, "watch": _watch}
+    verbs = {
+        "class": _class,
+        "deploy": _deploy,
+        "destroy": _destroy,
+        "sweep": _sweep,
+        "watch": _watch,
+    }
     try:
         return verbs[options.verb](options)
     except Failed as failed:
@@ -76,8 +82,47 @@ def _deploy(options: argparse.Namespace) -> int:
 def _destroy(options: argparse.Namespace) -> int:
     cleared = clear_destroy(options.environment, connect=_connect)
     if not options.yes:
-        _confirm(options.environment, cleared.account)
+        name = options.environment
+        _confirm(
+            f"{name} in account {cleared.account}", name, f"python -m ops destroy {name} --yes"
+        )
     return destroy(cleared, cdk=cli.run, clock=SystemClock(), say=say)
+
+
+def _class(options: argparse.Namespace) -> int:
+    """Compare a class's needs with the account's quotas; nothing is changed."""
+    environment, aws, _ = _identified(options.environment)
+    graph = classroom.synthesize(cli.run, cli.PROJECT / ".build" / "class")
+    return classroom.report(
+        aws, environment, graph, learners=options.learners, write=sys.stdout.write, say=say
+    )
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    """Say what learners left; delete it only where that is asked for and confirmed."""
+    environment, aws, account = _identified(options.environment)
+    left = sweep.find(aws, environment)
+    sweep.report(left, environment, write=sys.stdout.write, say=say)
+    if not left or not options.delete:
+        return 1 if left else 0
+    if not options.yes:
+        _confirm(
+            f"what {len(left)} learners have in account {account}",
+            options.environment,
+            f"python -m ops sweep {options.environment} --delete --yes",
+        )
+    return sweep.delete(aws, left, clock=SystemClock(), say=say)
+
+
+def _identified(name: str) -> tuple[Environment, Aws, str]:
+    """Give an environment of the settings, and who we are; raises Failed where either is not so."""
+    environment, faults = read_environment(name, cli.PROJECT)
+    if environment is None:
+        raise Failed(*faults)
+    aws, account, refusals = identify(name, environment, _connect)
+    if aws is None or account is None:
+        raise Failed(*refusals)
+    return environment, aws, account
 
 
 def _watch(options: argparse.Namespace) -> int:
@@ -105,17 +150,14 @@ def _watch(options: argparse.Namespace) -> int:
     return 0
 
 
-def _confirm(environment: str, account: str) -> None:
-    """Have the environment's name typed; raises Failed for any other answer, or nobody there."""
+def _confirm(what: str, word: str, again: str) -> None:
+    """Have a word typed before `what` is deleted; raises Failed for any other, or nobody there."""
     if not sys.stdin.isatty():
-        raise Failed(
-            f"nobody is there to confirm that {environment} in account {account} is destroyed; "
-            f"run: python -m ops destroy {environment} --yes"
-        )
-    sys.stderr.write(f"This deletes {environment} in account {account}. Type its name to go on: ")
+        raise Failed(f"nobody is there to confirm that {what} is destroyed; run: {again}")
+    sys.stderr.write(f"This deletes {what}. Type {word} to go on: ")
     sys.stderr.flush()
-    if sys.stdin.readline().strip() != environment:
-        raise Failed(f"not confirmed; nothing was changed, {environment} is as it was")
+    if sys.stdin.readline().strip() != word:
+        raise Failed(f"not confirmed; nothing was changed, {what} is as it was")
 
 
 def _connect(region: str | None) -> Aws:
@@ -124,6 +166,11 @@ def _connect(region: str | None) -> Aws:
 
 
 def _again(options: argparse.Namespace) -> str:
+    if options.verb == "class":
+        return f"python -m ops class {options.environment} --learners {options.learners}"
+    if options.verb == "sweep":
+        deletes = " --delete" if options.delete else ""
+        return f"python -m ops sweep {options.environment}{deletes}"
     return f"make {options.verb} ENV={options.environment}"
 
 
@@ -142,6 +189,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     where.add_argument("--aws", action="store_true", help="look on AWS, also while it is rehearsed")
     command.add_argument("--state", type=Path, default=STATE, help=argparse.SUPPRESS)
+    compares = "compare what a class needs of one account with its quotas, and say what it costs"
+    command = verbs.add_parser("class", help=compares, description=compares)
+    command.add_argument("environment", metavar="ENVIRONMENT", help="of one learner, like sandbox")
+    command.add_argument(
+        "--learners", type=_positive, required=True, metavar="NUMBER", help="each with their own"
+    )
+    sweeps = "list what the environments of a class's learners left on one account"
+    command = verbs.add_parser("sweep", help=sweeps, description=sweeps)
+    command.add_argument("environment", metavar="ENVIRONMENT", help="of the learners, like sandbox")
+    command.add_argument("--delete", action="store_true", help="and delete it")
+    command.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     for verb, does in (
         ("deploy", "deploy an environment, wait until it answers, and print its URL"),
         ("destroy", "scale an environment to nothing, delete it, and say what is left"),
@@ -158,6 +216,14 @@ def _parser() -> argparse.ArgumentParser:
                 help=f"how long the services may take to answer ({WAIT_SECONDS})",
             )
     return parser
+
+
+def _positive(text: str) -> int:
+    """Read a number of 1 or more; argparse says what was wrong."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from types_boto3_autoscaling import AutoScalingClient
     from types_boto3_cloudformation import CloudFormationClient
     from types_boto3_cloudwatch import CloudWatchClient
+    from types_boto3_ec2 import EC2Client
+    from types_boto3_ecr import ECRClient
     from types_boto3_ecs import ECSClient
     from types_boto3_elbv2 import ElasticLoadBalancingv2Client
     from types_boto3_logs import CloudWatchLogsClient
@@ -57,6 +59,18 @@ class Buckets(Paged, Protocol):
     """What is used of S3."""
 
     def delete_objects(self, **arguments: object) -> Answer: ...
+
+
+class Quotas(Protocol):
+    """What is used of Service Quotas."""
+
+    def get_service_quota(self, *, ServiceCode: str, QuotaCode: str) -> Answer: ...  # noqa: N803
+
+
+class Identities(Protocol):
+    """What is used of IAM."""
+
+    def get_account_summary(self) -> Answer: ...
 
 
 class Keys(Protocol):
@@ -132,4 +146,32 @@ class Aws:
     @cached_property
     def keys(self) -> Keys:
         client: Keys = self._session.client("kms", **self._options)
+        return client
+
+    @cached_property
+    def ec2(self) -> EC2Client:
+        return self._session.client("ec2", **self._options)
+
+    @cached_property
+    def ecr(self) -> ECRClient:
+        return self._session.client("ecr", **self._options)
+
+    @cached_property
+    def quotas(self) -> Quotas:
+        client: Quotas = self._session.client("service-quotas", **self._options)
+        return client
+
+    @cached_property
+    def identities(self) -> Identities:
+        client: Identities = self._session.client("iam", **self._options)
+        return client
+
+    @cached_property
+    def rules(self) -> Paged:
+        client: Paged = self._session.client("events", **self._options)
+        return client
+
+    @cached_property
+    def namespaces(self) -> Paged:
+        client: Paged = self._session.client("servicediscovery", **self._options)
         return client

@@ -221,7 +221,7 @@ def _delete_stacks(aws: Aws, environment: Environment, ids: list[str], cdk: Cdk,
     if code:
         # The balancer's last log may come after CDK's function has emptied the bucket, and that
         # function is deleted by then; so a second attempt needs an empty bucket beforehand.
-        for resource in _undeleted(aws.cloudformation, ids):
+        for resource in undeleted(aws.cloudformation, ids):
             say(f"{resource.id} was not deleted: {resource.reason or 'no reason given'}")
             if resource.kind == BUCKET:
                 say(f"{resource.id}: emptying it")
@@ -248,7 +248,8 @@ def empty_bucket(buckets: Buckets, name: str) -> None:
             buckets.delete_objects(Bucket=name, Delete={"Objects": objects, "Quiet": True})
 
 
-def _undeleted(cloudformation: CloudFormationClient, ids: list[str]) -> list[Resource]:
+def undeleted(cloudformation: CloudFormationClient, ids: list[str]) -> list[Resource]:
+    """List what CloudFormation tried to delete of those stacks, and could not."""
     return [one for one in resources(cloudformation, ids) if one.status == "DELETE_FAILED"]
 
 

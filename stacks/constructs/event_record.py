@@ -61,24 +61,24 @@ class EventRecord(Construct):
                 event_pattern={"source": ["aws.ecs"], **pattern},
                 targets=[events.CfnRule.TargetProperty(id="Log", arn=_arn(log_group))],
             )
-        # The group's own policy: of the account's there may be ten in a region, and a class of thirty
+        # The group's own policy: an account has ten of its own in a region, and a class of thirty
         # learners on one account would need thirty. That EventBridge heeds it was not tried.
         # Source, read 2026-11-25:
         # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutResourcePolicy.html
-        cast(logs.CfnLogGroup, log_group.node.default_child).resource_policy_document = (
-            iam.PolicyDocument(
-                statements=[
-                    iam.PolicyStatement(
-                        principals=[
-                            iam.ServicePrincipal("delivery.logs.amazonaws.com"),
-                            iam.ServicePrincipal("events.amazonaws.com"),
-                        ],
-                        actions=["logs:CreateLogStream", "logs:PutLogEvents"],
-                        # Of this group only, whose ARN its own properties cannot name.
-                        resources=["*"],
-                    )
-                ]
-            )
+        cast(
+            logs.CfnLogGroup, log_group.node.default_child
+        ).resource_policy_document = iam.PolicyDocument(
+            statements=[
+                iam.PolicyStatement(
+                    principals=[
+                        iam.ServicePrincipal("delivery.logs.amazonaws.com"),
+                        iam.ServicePrincipal("events.amazonaws.com"),
+                    ],
+                    actions=["logs:CreateLogStream", "logs:PutLogEvents"],
+                    # Of this group only, whose ARN its own properties cannot name.
+                    resources=["*"],
+                )
+            ]
         )
         told: dict[str, dict[str, object]] = {
             # Of the breaker by the first type, of an alarm by the second.

@@ -15,6 +15,7 @@ import pytest
 import templates
 from bench import machines as bench
 from labs import machines
+from ops import prices
 from scheduler.agent_settings import agent_settings
 from scheduler.instance_types import instance_type
 from tests.conftest import PROJECT
@@ -122,7 +123,7 @@ def test_its_table_of_instances_is_what_the_scheduler_and_the_prices_say(
         task = graph.properties(definition)
         has = instance_type(kind).kind(reserved_memory=agent.reserved_memory_mib)
         fit = min(has.cpu // int(task["Cpu"]), has.memory // int(task["Memory"]))
-        month = machines.PRICES[kind] * machines.HOURS_A_MONTH
+        month = prices.INSTANCES[kind] * prices.HOURS_A_MONTH
         row = re.search(rf"^\| {environment.lower()}, {kind} \|.*$", text, re.MULTILINE)
         assert row is not None
         for number in (
@@ -135,7 +136,7 @@ def test_its_table_of_instances_is_what_the_scheduler_and_the_prices_say(
 
 def test_its_prices_are_those_of_the_page_on_cost() -> None:
     text = (PROJECT / "docs" / "cost.md").read_text(encoding="utf-8")
-    for kind, price in machines.PRICES.items():
+    for kind, price in prices.INSTANCES.items():
         assert f"{kind} ${price}/h" in text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from io import StringIO
@@ -11,9 +12,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from ops import __main__ as ops
-from ops import cli
-from ops.environment import Failed
+from ops import classroom, cli
+from ops.environment import Environment, Failed
 from ops.preflight import Cleared
+from tests.conftest import Values
 from tests.ops.world import World
 
 
@@ -102,7 +104,7 @@ def test_a_destroy_wants_the_name_typed(
     assert destroyed == []
     monkeypatch.setattr(sys, "stdin", Terminal("sandbox\n"))
     assert ops.main(["destroy", "sandbox"]) == 0
-    assert "in account 123456789012. Type its name" in capsys.readouterr().err
+    assert "in account 123456789012. Type sandbox" in capsys.readouterr().err
     assert destroyed == ["sandbox"]
 
 
@@ -154,3 +156,66 @@ def test_ops_stands_without_the_cdk() -> None:
         assert not [
             line for line in imports if line.split()[1].split(".")[0] in {"aws_cdk", "stacks"}
         ], path
+
+
+@pytest.fixture
+def project(tmp_path: Path, values: Values, monkeypatch: pytest.MonkeyPatch, world: World) -> Path:
+    """The project's settings for a command, and moto's account for its clients."""
+    written = {"context": {"environments": values}}
+    (tmp_path / "cdk.json").write_text(json.dumps(written), encoding="utf-8")
+    monkeypatch.setattr(cli, "PROJECT", tmp_path)
+    monkeypatch.setattr(ops, "_connect", lambda _: world.aws)
+    return tmp_path
+
+
+def test_a_class_is_compared_with_the_templates_that_were_just_made(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[object, ...]] = []
+
+    def synthesize(cdk: object, directory: Path) -> str:
+        given.append((cdk, directory))
+        return "graph"
+
+    def report(_: object, environment: Environment, graph: str, **options: object) -> int:
+        given.append((environment.name, graph, options["learners"]))
+        return 1
+
+    monkeypatch.setattr(classroom, "synthesize", synthesize)
+    monkeypatch.setattr(classroom, "report", report)
+    assert ops.main(["class", "sandbox", "--learners", "30"]) == 1
+    assert given == [(cli.run, project / ".build" / "class"), ("sandbox", "graph", 30)]
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "many"])
+def test_a_class_has_a_learner(number: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        ops.main(["class", "sandbox", "--learners", number])
+    assert "--learners" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("project")
+def test_a_class_of_no_environment_is_said_before_anything_is_asked(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ops.main(["class", "harbour", "--learners", "2"]) == 1
+    assert "no such environment" in capsys.readouterr().err
+    assert world.calls == []
+
+
+@pytest.mark.usefixtures("project")
+def test_a_sweep_deletes_nothing_that_is_not_confirmed(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.make_stack("ana-Sandbox-Registry", {"Q": {"Type": "AWS::SQS::Queue"}}, tag="ana-sandbox")
+    monkeypatch.setattr(sys, "stdin", Terminal("sandbox\n"))
+    assert ops.main(["sweep", "sandbox"]) == 1
+    assert "DeleteStack" not in world.calls
+    assert "stack ana-Sandbox-Registry" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "stdin", Terminal("yes\n"))
+    assert ops.main(["sweep", "sandbox", "--delete"]) == 1
+    assert "not confirmed" in capsys.readouterr().err
+    assert "DeleteStack" not in world.calls
+    assert ops.main(["sweep", "sandbox", "--delete", "--yes"]) == 0
+    assert "DeleteStack" in world.calls
+    assert ops.main(["sweep", "sandbox"]) == 0
