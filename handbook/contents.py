@@ -48,6 +48,7 @@ _NAMED = (
         (
             Entry("Operations", "docs/operations"),
             Entry("Cost", "docs/cost"),
+            Entry("Teaching a class", "docs/teaching"),
             Entry("Findings", "docs/findings"),
         ),
     ),

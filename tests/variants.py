@@ -39,7 +39,9 @@ def synthesize(directory: Path, context: Values) -> None:
 def synthesize_learners(directory: Path, context: Values) -> None:
     """Synthesize the sandboxes of two learners, from a cdk.local.json as documented."""
     text = (PROJECT / "docs" / "teaching.md").read_text(encoding="utf-8")
-    (block,) = [one for one in re.findall(r"```json\n(.*?)```", text, re.DOTALL) if "prefix" in one]
+    (block,) = [
+        one for one in re.findall(r"```json\n(.*?)```", text, re.DOTALL) if '"prefix"' in one
+    ]
     for name in LEARNERS:
         local = directory / f"{name}.local.json"
         local.write_text(block.replace('"ana"', f'"{name}"'), encoding="utf-8")
