@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from labs import (
+    account,
     balancer,
     deployments,
     images,
@@ -26,6 +27,7 @@ LABS: tuple[Lab, ...] = (
     deployments.LAB,
     scaling.LAB,
     microservices.LAB,
+    account.LAB,
 )
 # What the course has and no check looks at: its number, title, minutes and page.
 UNCHECKED = ((10, "Kubernetes and pods", 30, "10-kubernetes.md"),)

@@ -28,8 +28,8 @@ class Lab:
     changed since. `check` compares; it must find something missing as long as nothing was done, and
     may add to what is remembered what it saw and AWS soon forgets, such as stopped tasks. `reset`
     puts back what the lab changed, and says each thing that it did. All three may raise
-    ops.environment.Failed, or botocore's errors. Only labs that `needs_environment` may look for
-    one.
+    ops.environment.Failed, or botocore's errors. A lab that `needs_environment` is started on one,
+    and belongs to that cluster; any other is begun without one, so its `begin` may not look for it.
     """
 
     number: int

@@ -79,6 +79,12 @@ class Keys(Protocol):
     def describe_key(self, *, KeyId: str) -> Answer: ...  # noqa: N803 - botocore's own name
 
 
+class Budgets(Protocol):
+    """What is used of AWS Budgets."""
+
+    def describe_budgets(self, **arguments: object) -> Answer: ...
+
+
 class Aws:
     """An account in one region, as the credentials of a session see it.
 
@@ -174,4 +180,9 @@ class Aws:
     @cached_property
     def namespaces(self) -> Paged:
         client: Paged = self._session.client("servicediscovery", **self._options)
+        return client
+
+    @cached_property
+    def budgets(self) -> Budgets:
+        client: Budgets = self._session.client("budgets", **self._options)
         return client

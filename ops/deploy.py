@@ -112,16 +112,13 @@ def await_services(
         for name in environment.settings.services:
             if name in done:
                 continue
-            service, targets, wanted = _deployed(aws, environment, name)
-            state = _rollout(aws, service, wanted, name)
-            if not state and service["desiredCount"] == 0:
-                sleeping.append(name)
-            elif not state:
-                state = _health(aws, environment, url, name, targets, fetch)
+            state, sleeps = service_state(aws, environment, url, name, fetch=fetch)
             if state:
                 missing.append(f"{name}: {state}")
-            else:
-                done.add(name)
+                continue
+            done.add(name)
+            if sleeps:
+                sleeping.append(name)
         return "; ".join(missing)
 
     missing = wait(look, clock=clock, seconds=wait_seconds, every=EVERY_SECONDS, say=say)
@@ -133,6 +130,21 @@ def await_services(
         )
     for name in sleeping:
         say(f"{name} has no task at present, by its scaling or its schedule, and was not asked.")
+
+
+def service_state(
+    aws: Aws, environment: Environment, url: str, name: str, *, fetch: Fetch
+) -> tuple[str, bool]:
+    """Say what a service's rollout or health lacks, or nothing; and whether it has no task now.
+
+    A service without a task is not asked for its health. Raises Failed where ECS rolled its newest
+    deployment back.
+    """
+    service, targets, wanted = _deployed(aws, environment, name)
+    state = _rollout(aws, service, wanted, name)
+    if not state and service["desiredCount"] == 0:
+        return "", True
+    return state or _health(aws, environment, url, name, targets, fetch), False
 
 
 def _deployed(

@@ -182,6 +182,21 @@ def delete_self_made_logs(aws: Aws, environment: Environment, say: Say) -> None:
 
 def report_leftovers(aws: Aws, environment: Environment, ids: Iterable[str], say: Say) -> None:
     """Say what the deleted stacks (by id) left, and how else this environment is still there."""
+    left = leftovers(aws, environment, ids, say)
+    if not left:
+        say(f"Nothing of {environment.name} is left.")
+        return
+    say(f"{environment.name} is gone, but for what was kept or made outside its stacks:")
+    for line in left:
+        say(f"  {line}")
+    say("Delete what you do not need; kept data and keys go on costing.")
+
+
+def leftovers(aws: Aws, environment: Environment, ids: Iterable[str], say: Say) -> list[str]:
+    """Name what the deleted stacks (by id) left, and what else of the environment is still there.
+
+    Each is an ARN, or what it is and its id. `say` is told where the tags could not be asked for.
+    """
     left = {
         f"{resource.kind} {resource.id}"
         for resource in resources(aws.cloudformation, ids)
@@ -195,13 +210,7 @@ def report_leftovers(aws: Aws, environment: Environment, ids: Iterable[str], say
     except (BotoCoreError, ClientError) as error:
         say(f"What carries the tag {TAG}={environment.tag} could not be listed: {error}")
     left.update(f"log group {name}" for name in _self_made_logs(aws, environment))
-    if not left:
-        say(f"Nothing of {environment.name} is left.")
-        return
-    say(f"{environment.name} is gone, but for what was kept or made outside its stacks:")
-    for line in sorted(left):
-        say(f"  {line}")
-    say("Delete what you do not need; kept data and keys go on costing.")
+    return sorted(left)
 
 
 def _self_made_logs(aws: Aws, environment: Environment) -> list[str]:
