@@ -31,9 +31,8 @@ def list_labs(options: argparse.Namespace) -> int:
     for lab in course.LABS:
         marks = ["minimum path"] if lab.is_minimum else []
         marks += ["started"] if kept.read(lab.number) else []
-        _print(_row(lab.number, lab.title, lab.minutes, lab.page, marks))
-    for number, title, minutes, page in course.UNCHECKED:
-        _print(_row(number, title, minutes, page, ["without a check"]))
+        said = f"  ({', '.join(marks)})" if marks else ""
+        _print(f"{lab.number:>3}  {lab.title:<32} {lab.minutes:>3} min  {PAGES}/{lab.page}{said}")
     return 0
 
 
@@ -153,11 +152,6 @@ def say(line: str) -> None:
 
 def _print(line: str) -> None:
     sys.stdout.write(line + "\n")
-
-
-def _row(number: int, title: str, minutes: int, page: str, marks: list[str]) -> str:
-    said = f"  ({', '.join(marks)})" if marks else ""
-    return f"{number:>3}  {title:<32} {minutes:>3} min  {PAGES}/{page}{said}"
 
 
 def _line(item: Item) -> str:

@@ -129,7 +129,6 @@ def test_what_is_remembered_is_whole_or_named(tmp_path: Path) -> None:
         (["hint", "4"], "lab 4 was not started"),
         (["reset", "4"], "lab 4 was not started; there is nothing to put back"),
         (["start", "99"], "lab 99: expected one of"),
-        (["start", "10"], "lab 10, Kubernetes and pods, has no check"),
         (["list", "nowhere"], "'nowhere': no such environment"),
     ],
 )
