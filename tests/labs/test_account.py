@@ -12,6 +12,7 @@ from moto import mock_aws
 from moto.core.models import DEFAULT_ACCOUNT_ID
 
 from labs import account
+from labs.__main__ import main
 from labs.place import Place
 from ops.environment import TAG, Failed
 from ops.preflight import BOOTSTRAP_PARAMETER
@@ -321,6 +322,20 @@ def test_reset_without_an_account_says_so(world: World) -> None:
 
     (said,) = account.reset(Place(world.environment, connect), {})
     assert "was not seen" in said
+
+
+@pytest.mark.usefixtures("world")
+def test_its_verbs_ask_the_account_and_need_nothing_deployed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Somebody else whom the shell may still name, and who is not meant.
+    monkeypatch.setenv("AWS_ENDPOINT_URL", NOBODY)
+    where = [f"--progress={tmp_path}", f"--state={tmp_path}", "--on-aws"]
+    codes = [main([verb, "11", *where]) for verb in ("start", "check", "hint", "reset")]
+    out, err = capsys.readouterr()
+    assert codes == [0, 1, 0, 0]
+    assert f"right    {ON_AWS} answers\nmissing  sandbox is not deployed" in out
+    assert f"No stack of sandbox is on {ON_AWS}." in err
 
 
 def test_what_its_page_does_without_an_account_works(tmp_path: Path) -> None:
