@@ -16,7 +16,7 @@ from handbook.environments import deploy, pictures, request, stacks
 from tests.conftest import Assembly, Template, Values
 
 ENVIRONMENTS = ["Sandbox", "Production"]
-STACKS = ["Network", "Registry", "Cluster", "Ingress", "Web"]
+STACKS = ["Network", "Registry", "Cluster", "Ingress", "Web", "Quotes"]
 OF_BALANCERS = "AWS::ElasticLoadBalancingV2::"
 
 
@@ -109,8 +109,13 @@ def test_an_image_flows_as_the_asset_manifest_says(
     graph: templates.Graph, synthesized: Assembly, environment: str
 ) -> None:
     drawn = deploy(graph, environment)
-    repository = synthesized.stack(f"{environment}/Registry").one("AWS::ECR::Repository")
-    role = synthesized.stack(f"{environment}/Registry").one("AWS::IAM::Role")
+    registry = synthesized.stack(f"{environment}/Registry")
+    repository = next(
+        one
+        for one in registry.all("AWS::ECR::Repository")
+        if one["RepositoryName"].endswith("-web")
+    )
+    role = registry.one("AWS::IAM::Role")
     stored, pusher = f"Repository {repository['RepositoryName']}", f"Role {role['RoleName']}"
     assert {
         ("Source of web", "cdk deploy"),

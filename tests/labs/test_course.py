@@ -27,7 +27,7 @@ PARTS = [
     "Clean up",
 ]
 GLOSSARY = (PAGES / "glossary.md").read_text(encoding="utf-8")
-TERM = re.compile(r"^### (.+)\n\n.{20,} \[AWS: (.+)\]\((.+)\)\n", re.MULTILINE)
+TERM = re.compile(r"^## (.+)\n\n.{20,} \[AWS: (.+)\]\((.+)\)\n", re.MULTILINE)
 AWS_PAGE = re.compile(r"https://docs\.aws\.amazon\.com/[\w./-]+\.html")
 MINUTES = 60
 
@@ -91,7 +91,7 @@ def test_the_list_shows_every_page(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_every_term_leads_to_a_page_of_awss() -> None:
     terms = TERM.findall(GLOSSARY)
-    assert len(terms) == GLOSSARY.count("\n### ") > 30
+    assert len(terms) == GLOSSARY.count("\n## ") > 30
     for term, said, link in terms:
         assert term == said
         assert AWS_PAGE.fullmatch(link), f"{term}: {link}"
