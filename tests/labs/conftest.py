@@ -43,9 +43,9 @@ def edited(graph: templates.Graph) -> Edited:
     return edit
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def sandbox(assembly: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
-    """The sandbox, played once for all labs of a run."""
+    """The sandbox, played for one lab; at this speed its health checks keep a core busy."""
     engine = usable("docker")
     folder = tmp_path_factory.mktemp("sandbox")
     longer = patient(assembly, folder / "assembly")

@@ -25,6 +25,8 @@ SPEED = 60.0
 GRACE_SECONDS = 900
 DEREGISTRATION_SECONDS = 120
 DRAIN_SECONDS = 1
+# Each check starts a process: with one a second for each container nothing else would be done.
+CHECK_SECONDS = 120
 COMMAND_SECONDS = 120.0
 KINDS = frozenset({"", "failing", "rehearsal"})
 
@@ -92,6 +94,7 @@ def patient(assembly: Path, to: Path) -> Path:
                     attribute["Value"] = str(DEREGISTRATION_SECONDS)
         if resource["Type"] == "AWS::ECS::TaskDefinition":
             (container,) = resource["Properties"]["ContainerDefinitions"]
+            container["HealthCheck"]["Interval"] = CHECK_SECONDS
             for variable in container["Environment"]:
                 if variable["Name"] == "DRAIN_SECONDS":
                     variable["Value"] = str(DRAIN_SECONDS)
