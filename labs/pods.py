@@ -23,7 +23,9 @@ ASSEMBLY = Path("cdk.out")
 FOLDER = Path(".build") / "kubernetes"
 SERVICE = "web"
 POD_FILE = f"{SERVICE}-pod"
-ENGINE_SECONDS = 60
+ENGINE_SECONDS = 90
+# Podman 4.3 kills after 10 s, and fails then to remove what it has just killed.
+REMOVE = ("pod", "rm", "--force", "--time", "60")
 ANSWER_SECONDS = 5
 
 # What `podman inspect` gives of one Pod or container.
@@ -60,7 +62,7 @@ def reset(place: Place, remembered: Remembered) -> Iterator[str]:
     """Remove the Pod with its volumes, and the manifests; those from before the start stay."""
     name = _pod_name(place)
     pod = _inspect("pod", name)
-    if pod and pod["Id"] != remembered["pod"] and _podman("pod", "rm", "--force", name) is not None:
+    if pod and pod["Id"] != remembered["pod"] and _podman(*REMOVE, name) is not None:
         yield f"Pod {name} is removed."
         pod = None
     if pod is None:
@@ -127,8 +129,8 @@ def _played(place: Place, pod: Mapping[str, Any], remembered: Remembered) -> Ite
     if found["Id"] == remembered["pod"]:
         yield Item(
             False,
-            f"Pod {name}: is from before the lab's start: podman pod rm --force {name}, and then "
-            f"{play}",
+            f"Pod {name}: is from before the lab's start: podman pod rm --force --time 60 {name}, "
+            f"and then {play}",
         )
         return
     containers = {}
@@ -146,7 +148,7 @@ def _played(place: Place, pod: Mapping[str, Any], remembered: Remembered) -> Ite
 def _container(pod: str, declared: Mapping[str, Any], one: Inspected | None, play: str) -> Item:
     """Whether a container of the manifest is in the Pod, of its image, and runs."""
     name = f"{pod}-{declared['name']}"
-    again = f"podman pod rm --force {pod}, and then {play}"
+    again = f"podman pod rm --force --time 60 {pod}, and then {play}"
     if one is None:
         beside = (
             ", the sidecar: this Pod was not made of the manifest that --pod writes"
@@ -273,8 +275,8 @@ LAB = Lab(
         "setting and not a manifest; what is written by hand is lost the next time.",
         "web.yaml holds a Deployment for a cluster. For Podman there is a Pod with the sidecar in "
         "it: python -m labs kubernetes sandbox --pod web writes web-pod.yaml.",
-        "podman kube play refuses a Pod of a name that there is: podman pod rm --force sandbox-web "
-        "first.",
+        "podman kube play refuses a Pod of a name that there is: podman pod rm --force --time 60 "
+        "sandbox-web first.",
         "podman logs sandbox-web-identify says whether the sidecar has reached the service, and "
         "when it wrote.",
     ),

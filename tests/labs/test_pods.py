@@ -62,7 +62,7 @@ def podman() -> Iterator[Engine]:
 
 
 def remove() -> None:
-    said("pod", "rm", "--force", POD)
+    said(*pods.REMOVE, POD)
     for volume in said("volume", "ls", "--quiet").split():
         if volume.startswith(f"{POD}-"):
             said("volume", "rm", "--force", volume)
@@ -203,8 +203,11 @@ def test_a_pod_without_the_sidecar_and_one_from_before_are_told(
     assert '/identity says "task": "' in missing or "does not say who answers" in missing
     remembered = dict(pods.begin(place)) | {"files": {}}
     _, missing = lines(place, remembered)
-    assert "Pod sandbox-web: is from before the lab's start: podman pod rm --force" in missing
-    said("pod", "rm", "--force", POD)
+    assert (
+        "Pod sandbox-web: is from before the lab's start: podman pod rm --force --time 60"
+        in missing
+    )
+    said(*pods.REMOVE, POD)
     said("kube", "play", str(path))
     until(lambda: not lines(place, remembered)[1], seconds=30)
     right, _ = lines(place, remembered)
