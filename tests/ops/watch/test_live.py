@@ -265,6 +265,8 @@ def test_a_lost_instance_is_shown_as_the_api_tells_it(picture: Picture) -> None:
 
 def test_a_task_is_stopped_and_an_instance_drained_from_the_page(picture: Picture) -> None:
     page, played = picture.page, picture.played
+    # Else a rollout or a rebalancing may stop it first.
+    played.settle()
     victim = last(played.tasks()[0]["taskArn"])
     page.locator(f"[data-task='{victim}'] .chip").click()
     page.locator("form[data-kind=stop-task] button.do").click()
