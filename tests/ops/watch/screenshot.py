@@ -74,7 +74,7 @@ def take(played: Played) -> None:
 
 def shoot(page: Page, played: Played) -> None:
     """Begin what is to be seen, under a load, and shoot when it is."""
-    page.locator("#services .deployment").wait_for()
+    page.locator("#services .deployment").first.wait_for()
     with played.load(per_second=60):
         page.wait_for_timeout(20_000)
         played.client("ecs").update_service(
