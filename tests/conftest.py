@@ -43,6 +43,9 @@ settings.register_profile(
 )
 settings.load_profile("project")
 
+# What a wait says that came to its end: this project's own, and Playwright's.
+TOO_LATE = ["did not come to hold within", "Timeout.* exceeded", "Locator expected"]
+
 Values = dict[str, Any]
 
 
@@ -53,10 +56,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run a failed test with a real engine or browser once more: the machine may be too busy."""
+    """Run a test with a real engine or browser once more where a wait was too short for it.
+
+    Not where what it looked at was wrong: one failed request of many is a failure at once.
+    """
     for item in items:
         if item.get_closest_marker("engine") or item.get_closest_marker("browser"):
-            item.add_marker(pytest.mark.flaky(reruns=1))
+            item.add_marker(pytest.mark.flaky(reruns=1, only_rerun=TOO_LATE))
 
 
 def pytest_collection_finish() -> None:
