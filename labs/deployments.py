@@ -1,4 +1,4 @@
-"""Lab 7: a bad deployment is rolled back, which is not the same as having deployed."""
+"""Lab 7: a deployment that is rolled back, one that is not, and two that move the traffic."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from labs.place import Place
 from labs.services import short
 
 if TYPE_CHECKING:
-    from types_boto3_ecs.type_defs import ServiceDeploymentTypeDef
+    from types_boto3_ecs.type_defs import ServiceDeploymentTypeDef, ServiceTypeDef
 
 BACK = {"ROLLBACK_SUCCESSFUL", "ROLLBACK_FAILED", "STOPPED"}
+STEPWISE = {"CANARY", "LINEAR"}
 
 
 def begin(place: Place) -> Remembered:
-    """Remember the service, and every deployment of it so far."""
+    """Remember the service, every deployment of it so far, and the strategy."""
     return services.remember(place) | {
-        "service_deployments": [one["serviceDeploymentArn"] for one in services.history(place)]
+        "service_deployments": [one["serviceDeploymentArn"] for one in services.history(place)],
+        "strategy": _strategy(place.describe_service()),
     }
 
 
 def check(place: Place, remembered: MutableMapping[str, Any]) -> Iterable[Item]:
-    """Look for a deployment that the breaker took back, and a later one that is there."""
+    """Look for a deployment that the breaker took back, one that came, and two that shifted."""
     new = [
         one
         for one in services.history(place)
@@ -32,6 +34,9 @@ def check(place: Place, remembered: MutableMapping[str, Any]) -> Iterable[Item]:
     ]
     yield _taken_back(new, remembered)
     yield _deployed(place, new, remembered)
+    yield _stepped(new)
+    yield _given_back(new)
+    yield _declared(place, remembered)
     yield _quiet(place)
     yield services.is_steady(place, remembered)
 
@@ -39,6 +44,12 @@ def check(place: Place, remembered: MutableMapping[str, Any]) -> Iterable[Item]:
 def reset(place: Place, remembered: Remembered) -> Iterator[str]:
     """Give the service its definition of the start; deregister those of the lab."""
     yield from services.put_back(place, remembered)
+    now, then = _strategy(place.describe_service()), remembered["strategy"]
+    if now != then:
+        yield (
+            f"The service still deploys by {now}, at the start by {then}: that is a setting; take "
+            "it out of cdk.local.json, and deploy."
+        )
 
 
 def _taken_back(new: list[ServiceDeploymentTypeDef], remembered: MutableMapping[str, Any]) -> Item:
@@ -68,13 +79,18 @@ def _taken_back(new: list[ServiceDeploymentTypeDef], remembered: MutableMapping[
     )
 
 
-def _deployed(place: Place, new: list[ServiceDeploymentTypeDef], remembered: Remembered) -> Item:
-    """Whether the service runs another definition than at the start, and came to it by itself."""
+def _deployed(
+    place: Place, new: list[ServiceDeploymentTypeDef], remembered: MutableMapping[str, Any]
+) -> Item:
+    """Whether a check has seen another definition than at the start run, and come by itself."""
     service = place.describe_service()
     now, then = service["taskDefinition"], remembered["definition"]
     running = f"the service runs {short(now)}"
     if now != then and new and new[0]["status"] == "SUCCESSFUL":
-        return Item(True, f"{running}, which is new, and its deployment was SUCCESSFUL")
+        remembered["seen_deployed"] = short(now)
+    if "seen_deployed" in remembered:
+        seen = remembered["seen_deployed"]
+        return Item(True, f"the service ran {seen}, which is new, and its deployment SUCCESSFUL")
     if new and new[0]["status"] in BACK and now == then:
         why = new[0].get("statusReason", "no reason given")
         return Item(
@@ -87,6 +103,57 @@ def _deployed(place: Place, new: list[ServiceDeploymentTypeDef], remembered: Rem
         return Item(False, f"{running} as at the start; roll out a good change")
     state = new[0]["status"] if new else "unknown"
     return Item(False, f"{running}, and its deployment is {state}; wait")
+
+
+def _stepped(new: list[ServiceDeploymentTypeDef]) -> Item:
+    """Whether a deployment moved the traffic in steps, and came to its end."""
+    for one in new:
+        strategy = _strategy(one)
+        if strategy in STEPWISE and one["status"] == "SUCCESSFUL":
+            arn = short(one["serviceDeploymentArn"])
+            return Item(True, f"deployment {arn} moved the traffic by {strategy}")
+    return Item(
+        False,
+        "no deployment has moved the traffic in steps and succeeded: deploy with the strategy "
+        "canary, and then roll out",
+    )
+
+
+def _given_back(new: list[ServiceDeploymentTypeDef]) -> Item:
+    """Whether somebody took a blue/green deployment back, and it is back."""
+    shifted = [one for one in new if _strategy(one) == "BLUE_GREEN"]
+    for one in shifted:
+        if one["status"] == "ROLLBACK_SUCCESSFUL":
+            arn, why = short(one["serviceDeploymentArn"]), one.get("statusReason", "")
+            return Item(True, f"blue/green deployment {arn} was taken back: {why}")
+    if shifted:
+        arn, status = short(shifted[0]["serviceDeploymentArn"]), shifted[0]["status"]
+        return Item(
+            False,
+            f"blue/green deployment {arn} is {status}, and none was taken back: roll out again, "
+            "and within the bake time aws ecs stop-service-deployment --stop-type ROLLBACK",
+        )
+    return Item(
+        False,
+        "no blue/green deployment was taken back: deploy with the strategy blue-green, roll out, "
+        "and stop it within the bake time",
+    )
+
+
+def _declared(place: Place, remembered: Remembered) -> Item:
+    """Whether the service deploys as at the start again, as its templates have it."""
+    now, then = _strategy(place.describe_service()), remembered["strategy"]
+    if now == then:
+        return Item(True, f"the service deploys by {now}, as at the start")
+    return Item(
+        False,
+        f"the service deploys by {now}, at the start by {then}: take the strategy out of "
+        "cdk.local.json, and deploy",
+    )
+
+
+def _strategy(of: ServiceTypeDef | ServiceDeploymentTypeDef) -> str:
+    return of.get("deploymentConfiguration", {}).get("strategy", "ROLLING")
 
 
 def _quiet(place: Place) -> Item:
@@ -105,7 +172,7 @@ def _quiet(place: Place) -> Item:
 LAB = Lab(
     number=7,
     title="Bad deployments",
-    minutes=15,
+    minutes=20,
     page="07-deployments.md",
     begin=begin,
     check=check,
@@ -119,6 +186,9 @@ LAB = Lab(
         "list-service-deployments says ROLLBACK_SUCCESSFUL.",
         "A good change is a new revision that still works: the same containers with one more "
         "environment variable.",
+        "A strategy is a setting, for it needs a second target group, which the templates make: "
+        "put it into cdk.local.json and deploy. By which strategy each deployment went says "
+        "describe-service-deployments.",
     ),
     is_minimum=True,
 )

@@ -118,7 +118,7 @@ def _one_offs(place: Place) -> list[TaskTypeDef]:
 LAB = Lab(
     number=4,
     title="Task definition, task, service",
-    minutes=15,
+    minutes=10,
     page="04-tasks.md",
     begin=begin,
     check=check,

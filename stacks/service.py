@@ -231,7 +231,14 @@ class ServiceStack(Stack):
             else None,
             **_strategy(deployment),
         )
-        if deployment.strategy == "rolling":
+        if deployment.strategy != "rolling":
+            accept(
+                service,
+                "Annotation::@aws-cdk/aws-ecs:shouldUseCircuitBreaker",
+                reason="Alarms and the bake time take a shifting deployment back.",
+                until=date(2027, 11, 30),
+            )
+        else:
             # By default half of the desired count must fail before ECS stops, and at least 3.
             threshold = {"Type": "COUNT", "Value": deployment.breaker_failures}
             cast(ecs.CfnService, service.node.default_child).add_property_override(

@@ -12,7 +12,7 @@ from rehearsal.api.pages import page, size_of
 from rehearsal.api.wire import Answer
 from rehearsal.records import DeploymentRecord, ServiceRecord
 from scheduler import actions
-from scheduler.model import Deployment
+from scheduler.model import CLEAN_UP, Deployment
 
 ARNS_A_CALL = 20
 # The stages of AWS's that the scheduler's stages are; others are passed through unseen.
@@ -77,7 +77,9 @@ def stop_service_deployment(account: Account, asked: Asked) -> Answer:
     record, kept = found
     service = account.service_of(record)
     primary = service.primary if service.is_active else None
-    if primary is None or primary.id != kept.id or primary.rollout != "IN_PROGRESS":
+    # In the last stage the tasks that it would go back to are being stopped.
+    is_open = primary and primary.rollout == "IN_PROGRESS" and primary.stage != CLEAN_UP
+    if primary is None or primary.id != kept.id or not is_open:
         raise ApiError(
             "ConflictException", "Service deployment cannot be stopped in its current state."
         )

@@ -378,9 +378,10 @@ def _weights(account: Account, rule: str) -> dict[str, int]:
         groups = primary.definition.target_groups
         if len(groups) > 1 and primary.stage:
             part = round(primary.percent)
+            # In the order of the template, whichever of the two is the new one's.
             return {
-                groups[primary.target_group]: part,
-                groups[1 - primary.target_group]: 100 - part,
+                group: part if index == primary.target_group else 100 - part
+                for index, group in enumerate(groups)
             }
     return {}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 
 import templates
 from labs.kubernetes.environment import Service, translate
-from tests.labs.playing import SPEED, Course, patient, quick_waiters
+from tests.conftest import copy_project
+from tests.labs.playing import DEPLOYING_SPEED, SPEED, Course, patient, quick_waiters
 from tests.rehearsal.conftest import usable
 from tests.rehearsal.playing import Played
 
@@ -56,6 +58,37 @@ def sandbox(assembly: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     found.suspend_scaling()
     yield found
     found.down()
+
+
+@pytest.fixture(scope="module")
+def project(assembly: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project, in which a page's commands may change the settings."""
+    folder = tmp_path_factory.mktemp("project")
+    copy_project(folder)
+    shutil.copytree(assembly, folder / "cdk.out")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def deployed(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+    """The sandbox by its own templates, as a page deploys it again."""
+    engine = usable("docker")
+    state = tmp_path_factory.mktemp("state")
+    found = Played(state, project / "cdk.out", engine.name, speed=DEPLOYING_SPEED)
+    done = found.up()
+    assert done.returncode == 0, done.stderr + found.log()
+    found.suspend_scaling()
+    yield found
+    found.down()
+
+
+@pytest.fixture
+def redeployed(deployed: Played, project: Path, tmp_path: Path) -> Course:
+    """The course about that sandbox, for pages that deploy it with other settings."""
+    for name in ("web", "quotes"):
+        dataclasses.replace(deployed, of=name).settle()
+    waiters = quick_waiters(tmp_path / "waiters")
+    return Course(deployed, tmp_path / "progress", waiters, folder=project)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from botocore.loaders import Loader
 
 from labs.__main__ import main
+from tests.conftest import PROJECT
 from tests.labs.pages import PAGES, Done, Shell, follow
 
 if TYPE_CHECKING:
@@ -27,7 +28,9 @@ DEREGISTRATION_SECONDS = 120
 DRAIN_SECONDS = 1
 # Each check starts a process: with one a second for each container nothing else would be done.
 CHECK_SECONDS = 120
-COMMAND_SECONDS = 120.0
+# Pages that deploy with other settings do so by the sandbox's own templates.
+DEPLOYING_SPEED = 20.0
+COMMAND_SECONDS = 180.0
 KINDS = frozenset({"", "failing", "rehearsal"})
 
 
@@ -38,6 +41,8 @@ class Course:
     played: Played
     progress: Path
     waiters: Path
+    # Where a page's commands run.
+    folder: Path = PROJECT
 
     @property
     def where(self) -> list[str]:
@@ -71,7 +76,8 @@ class Course:
             'if [ "$1 $2" = "-m labs" ]; then command python "$@" ' + labs + "\n"
             'elif [ "$1 $2" = "-m rehearsal" ]; then shift 2\n'
             "command python -m rehearsal " + rehearsal + ' "$@"\n'
-            'else command python "$@"; fi; }'
+            'else command python "$@"; fi; }',
+            folder=self.folder,
         )
 
     def follow(self, page: str) -> list[Done]:

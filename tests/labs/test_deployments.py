@@ -1,4 +1,4 @@
-"""Lab 7: a service that is steady because it was rolled back has not been deployed."""
+"""Lab 7: only what the breaker took back, and a good change after it, and two shifts pass."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from tests.labs.playing import Course
 pytestmark = pytest.mark.engine
 
 
-def test_a_rollback_is_not_taken_for_a_deployment(course: Course) -> None:
+def test_a_rollback_is_not_taken_for_a_deployment(redeployed: Course) -> None:
+    course = redeployed
     course.start(7)
     played = course.played
     before = played.described()["taskDefinition"]
@@ -23,13 +24,18 @@ def test_a_rollback_is_not_taken_for_a_deployment(course: Course) -> None:
     assert "right    the service is steady" in done.said
     assert "its newest deployment is ROLLBACK_SUCCESSFUL" in done.said
     assert "A steady service is not a deployed one" in done.said
+    assert "missing  no deployment has moved the traffic in steps" in done.said
+    assert "missing  no blue/green deployment was taken back" in done.said
     # Or whoever names the family alone would run the broken one.
     assert "of the lab is deregistered" in course.run("reset", 7).said
 
 
-def test_its_page_passes_it(course: Course) -> None:
-    answers = course.follow("07-deployments.md")
-    assert any("A steady service is not a deployed one" in done.said for done in answers)
+def test_its_page_passes_it(redeployed: Course) -> None:
+    answers = [done.said for done in redeployed.follow("07-deployments.md")]
+    assert any("A steady service is not a deployed one" in said for said in answers)
+    assert any("20\t80" in said or "80\t20" in said for said in answers)
+    assert any("Service deployment stopped by user." in said for said in answers)
+    assert "Lab 7 is passed." in "".join(answers)
 
 
 def is_rolled_back(course: Course, before: str) -> bool:

@@ -73,6 +73,7 @@ def test_a_blue_green_deployment_moves_the_weights_of_its_rule(
         def weights() -> dict[str, int]:
             (found,) = elbv2.describe_rules(RuleArns=[rule])["Rules"]
             forward = found["Actions"][0]["ForwardConfig"]
+            assert [one["TargetGroupArn"] for one in forward["TargetGroups"]] == [blue, green]
             return {one["TargetGroupArn"]: one["Weight"] for one in forward["TargetGroups"]}
 
         assert weights() == {blue: 100, green: 0}
@@ -92,6 +93,9 @@ def test_a_blue_green_deployment_moves_the_weights_of_its_rule(
         (found,) = served.ecs.describe_service_deployments(**named)["serviceDeployments"]
         assert found["targetServiceRevision"]["requestedProductionTrafficWeight"] == 100
         assert found["sourceServiceRevisions"][0]["requestedProductionTrafficWeight"] == 0
+        tick_until(world, lambda: stage() == "CLEAN_UP")
+        with pytest.raises(served.ecs.exceptions.ConflictException):
+            served.ecs.stop_service_deployment(serviceDeploymentArn=arn)
         tick_until(world, lambda: steady(world))
         assert weights() == {blue: 0, green: 100}
         health = elbv2.describe_target_health(TargetGroupArn=green)["TargetHealthDescriptions"]
