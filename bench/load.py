@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -42,6 +44,40 @@ def load(address: str, path: str, *, seconds: int, core: int | None) -> Load:
         return parse_wrk(_output([*pinned, *asking]))
     asking = [sys.executable, "-m", "bench.load", address, path, str(seconds)]
     return Load(**json.loads(_output([*pinned, *asking])))
+
+
+def two_cores() -> tuple[int | None, int | None]:
+    """Give a core for who is asked and another for who asks; None of either where there is one."""
+    cores = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
+    return (cores[-1], cores[0]) if len(cores) > 1 else (None, None)
+
+
+def free_port() -> int:
+    """Give a port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def first_answer(addresses: Sequence[str], path: str, seconds: float = 30) -> tuple[str, str]:
+    """Ask in turn until one answers 200; give the address and the body, or raise BenchError."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for address in addresses:
+            connection = http.client.HTTPConnection(address, timeout=0.5)
+            try:
+                connection.request("GET", path)
+                response = connection.getresponse()
+                body = response.read().decode()
+                if response.status == 200:
+                    return address, body
+            except (OSError, http.client.HTTPException):
+                pass
+            finally:
+                connection.close()
+        time.sleep(0.005)
+    raise BenchError(f"{addresses[0]}: expected a 200 within {seconds:g} s")
 
 
 def parse_wrk(text: str) -> Load:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import http.client
 import json
 import os
 import platform
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +21,7 @@ from statistics import median
 
 import templates
 from bench import synth
+from bench.load import first_answer, free_port
 from bench.report import BenchError, Outcome, interleave, ratio, say, table
 from rehearsal import containers, images
 from rehearsal.engines import Engine, EngineError
@@ -151,7 +150,9 @@ def run(rounds: int) -> Outcome:
         except NoMachineError as error:
             say(f"No virtual machine: {error}. Recorded figures take its place.")
         found = interleave(contenders, rounds)
-    except (EngineError, NoMachineError, templates.TemplateError) as error:
+    except (
+        EngineError, NoMachineError, templates.TemplateError, containers.ContainerError,
+    ) as error:  # fmt: skip
         raise BenchError(str(error)) from error
     finally:
         for engine in engines:
@@ -347,9 +348,7 @@ def _web(engine: Engine) -> containers.Run:
 
 def _process() -> Started:
     """Start the service as a process of this Python, with no limits."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     sources = synth.PROJECT / "service"
     variables = {**os.environ, "PORT": str(port), "PYTHONPATH": str(sources)}
     began = time.perf_counter()
@@ -358,7 +357,7 @@ def _process() -> Started:
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip
         try:
-            answered(port)
+            first_answer([f"127.0.0.1:{port}"], PATH)
             return Started(time.perf_counter() - began, resident_mib(process.pid))
         finally:
             process.kill()
@@ -369,7 +368,7 @@ def _container(engine: Engine, run: containers.Run) -> Started:
     began = time.perf_counter()
     container = engine.run(run, labels={LABEL: "machines"})
     try:
-        answered(engine.port(container, PORT))
+        first_answer([f"127.0.0.1:{engine.port(container, PORT)}"], PATH)
         seconds = time.perf_counter() - began
         done = engine.execute(container, "sh", "-c", RESIDENT)
         if done.returncode:
@@ -377,23 +376,6 @@ def _container(engine: Engine, run: containers.Run) -> Started:
         return Started(seconds, int(done.stdout) / KIB_A_MIB)
     finally:
         engine.remove(container)
-
-
-def answered(port: int, seconds: float = 30) -> None:
-    """Ask until the service says 200 on a port of 127.0.0.1; raise BenchError where it does not."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
-        try:
-            connection.request("GET", PATH)
-            if connection.getresponse().status == 200:
-                return
-        except (OSError, http.client.HTTPException):
-            pass
-        finally:
-            connection.close()
-        time.sleep(0.005)
-    raise BenchError(f"port {port}: expected a 200 within {seconds:g} s")
 
 
 def middle(starts: Sequence[Started]) -> Started:

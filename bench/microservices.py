@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,9 +17,10 @@ from statistics import median
 
 import templates
 from bench import synth
+from bench.load import first_answer, free_port, two_cores
 from bench.pace import Paced, pace
 from bench.report import BenchError, Outcome, Target, interleave, ratio, say, table
-from bench.service import PATH, engine_version, first_answer
+from bench.service import PATH, engine_version
 from rehearsal import containers, images
 from rehearsal.engines import Engine, EngineError
 from scheduler.agent_settings import agent_settings
@@ -80,8 +79,7 @@ def run(rounds: int) -> Outcome:
         engine = Engine.choose()
     except EngineError as error:
         raise BenchError(f"{error}. Start Docker, or name an engine in CDK_DOCKER.") from error
-    cores = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
-    serving, asking = (cores[-1], cores[0]) if len(cores) > 1 else (None, None)
+    serving, asking = two_cores()
     try:
         tasks = _tasks(engine)
         measures: dict[str, Callable[[], Lived]] = {
@@ -93,7 +91,9 @@ def run(rounds: int) -> Outcome:
         raise BenchError(str(error)) from error
     finally:
         engine.clean(LABEL)
-    where = "one core for the containers, another for who asks" if cores[1:] else "any core"
+    where = (
+        "one core for the containers, another for who asks" if serving is not None else "any core"
+    )
     heading = (
         f"microservices: GET {PATH} at {RATE} requests a second, medians of {rounds} interleaved "
         "rounds",
@@ -231,20 +231,17 @@ def _tasks(engine: Engine) -> Tasks:
             reserved[name] = (int(task["Cpu"]), int(task["Memory"]))
     image = "drydock-bench-monolith:latest"
     # Always built, which costs nothing where nothing changed: its tag is no hash of its source.
-    engine.build(SOURCES, tags=[image], options=_build_options())
+    engine.build(
+        SOURCES,
+        tags=[image],
+        options=[f"--file={SOURCES / MONOLITH / 'Dockerfile'}", *images.authority()],
+    )
     variables = [one for one in ours["Environment"] if one["Name"] != "QUOTES_URL"]
     alone = ours | {"Name": MONOLITH, "Image": image, "Environment": variables}
     task = task | {"ContainerDefinitions": [alone]}
     runs[MONOLITH] = partial(containers.run, task, MONOLITH, agent=agent)
     reserved[MONOLITH] = (int(alone["Cpu"]), int(alone["Memory"]))
     return Tasks(runs, reserved)
-
-
-def _build_options() -> list[str]:
-    options = [f"--file={SOURCES / MONOLITH / 'Dockerfile'}"]
-    if authority := os.environ.get("SSL_CERT_FILE"):
-        options.append(f"--secret=id=ca,src={authority}")
-    return options
 
 
 @contextmanager
@@ -257,7 +254,7 @@ def _running(
     """
     network = engine.create_network("drydock-bench", {LABEL: "network"})
     pinned = [f"--cpuset-cpus={serving}"] if serving is not None else []
-    port = _free_port()
+    port = free_port()
     started: list[str] = []
 
     def start(name: str, known: bool = True) -> str:
@@ -351,7 +348,7 @@ def _whole(address: str) -> None:
     """Wait until an answer has a quote."""
     end = time.monotonic() + 30
     while time.monotonic() < end:
-        _, body = first_answer([address])
+        _, body = first_answer([address], PATH)
         if json.loads(body)["quotes"] != "degraded":
             return
         time.sleep(0.02)
@@ -375,10 +372,3 @@ def parse_counters(text: str) -> Counters:
         raise BenchError(f"expected counters of CPU and of a Python process, got:\n{text}")
     peak, resident = (sum(int(one[part]) for one in processes) / 1024 for part in (0, 1))
     return Counters(int(cpu[2]) / (1e6 if cpu[1] == "usec" else 1e9), resident, peak)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import os
 import re
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +17,7 @@ from statistics import median
 
 import templates
 from bench import synth
-from bench.load import CONNECTIONS, generator, load
+from bench.load import CONNECTIONS, first_answer, generator, load, two_cores
 from bench.report import BenchError, Outcome, Target, interleave, ratio, say, table
 from rehearsal import containers, images
 from rehearsal.engines import Engine, EngineError
@@ -93,8 +91,7 @@ def run(rounds: int) -> Outcome:
     except EngineError as error:
         raise BenchError(f"{error}. Start Docker, or name an engine in CDK_DOCKER.") from error
     # The last core serves, another one asks.
-    cores = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
-    serving, asking = (cores[-1], cores[0]) if len(cores) > 1 else (None, None)
+    serving, asking = two_cores()
     try:
         contenders = _contenders(engine)
         measures: dict[str, Callable[[], Answered]] = {
@@ -230,7 +227,7 @@ def _identity(engine: Engine, ours: Contender) -> str:
     """Ask ours once for the JSON that all three then give."""
     container = engine.run(ours.run, labels={LABEL: "identity"})
     try:
-        return first_answer(_addresses(engine, container))[1]
+        return first_answer(_addresses(engine, container), PATH)[1]
     finally:
         engine.remove(container)
 
@@ -244,7 +241,7 @@ def _measure(
     container = engine.run(contender.run, labels={LABEL: "load"}, options=pinned)
     try:
         began = datetime.fromisoformat(engine.inspect(container)["State"]["StartedAt"]).timestamp()
-        address, _ = first_answer(_addresses(engine, container))
+        address, _ = first_answer(_addresses(engine, container), PATH)
         answered = time.time()
         load(address, PATH, seconds=WARM_UP_SECONDS, core=asking)
         before = _counters(engine, container)
@@ -282,26 +279,6 @@ def _addresses(engine: Engine, container: str) -> list[str]:
     inside = [network.get("IPAddress") for network in networks] or [settings.get("IPAddress")]
     found = [f"{address}:{port}" for address in inside if address]
     return [*found, f"127.0.0.1:{engine.port(container, port)}"]
-
-
-def first_answer(addresses: Sequence[str], seconds: float = 30) -> tuple[str, str]:
-    """Ask in turn until one answers 200; give the address and the body."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        for address in addresses:
-            connection = http.client.HTTPConnection(address, timeout=0.5)
-            try:
-                connection.request("GET", PATH)
-                response = connection.getresponse()
-                body = response.read().decode()
-                if response.status == 200:
-                    return address, body
-            except (OSError, http.client.HTTPException):
-                pass
-            finally:
-                connection.close()
-        time.sleep(0.005)
-    raise BenchError(f"{addresses[0]}: expected a 200 within {seconds:g} s")
 
 
 def _counters(engine: Engine, container: str) -> Counters:

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 
+import interpreter  # noqa: F401 - first: it refuses another Python
 from labs import commands
 from labs.kubernetes import command as kubernetes
 from labs.verbs import Verb

@@ -91,16 +91,17 @@ def _deployed(
     if "seen_deployed" in remembered:
         seen = remembered["seen_deployed"]
         return Item(True, f"the service ran {seen}, which is new, and its deployment SUCCESSFUL")
-    if new and new[0]["status"] in BACK and now == then:
+    if now == then:
+        running += " as at the start"
+    if new and new[0]["status"] in BACK:
         why = new[0].get("statusReason", "no reason given")
         return Item(
             False,
-            f"{running} as at the start: its newest deployment is {new[0]['status']} ({why}), so "
-            "what you rolled out is not there. A steady service is not a deployed one; roll out "
-            "a good change",
+            f"{running}: its newest deployment is {new[0]['status']} ({why}), so what you rolled "
+            "out is not there. A steady service is not a deployed one; roll out a good change",
         )
     if now == then:
-        return Item(False, f"{running} as at the start; roll out a good change")
+        return Item(False, f"{running}; roll out a good change")
     state = new[0]["status"] if new else "unknown"
     return Item(False, f"{running}, and its deployment is {state}; wait")
 

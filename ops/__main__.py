@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import interpreter  # noqa: F401 - first: it refuses another Python
+
+# isort: split
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 

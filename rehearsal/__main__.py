@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import interpreter  # noqa: F401 - first: it refuses another Python
 import templates
 from rehearsal.engines import Engine, EngineError, Processes, Runtime
 from rehearsal.faults import IMAGES, MISSING

@@ -91,10 +91,15 @@ def build(engine: Runtime, asset: Asset, *, say: Callable[[str], None] = _say) -
     if asset.target:
         options.append(f"--target={asset.target}")
     options += [f"--build-arg={key}={value}" for key, value in (asset.arguments or {}).items()]
-    if authority := os.environ.get("SSL_CERT_FILE"):
-        options.append(f"--secret=id=ca,src={authority}")
+    options += authority()
     say(f"Building {asset.tags[0]} with {engine.name}.")
     engine.build(asset.directory, tags=asset.tags, options=options)
+
+
+def authority() -> list[str]:
+    """Give the option by which a build sees SSL_CERT_FILE as its secret `ca`, where that is set."""
+    found = os.environ.get("SSL_CERT_FILE")
+    return [f"--secret=id=ca,src={found}"] if found else []
 
 
 def build_environment(

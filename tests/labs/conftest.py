@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,14 @@ import pytest
 
 import templates
 from labs.kubernetes.environment import Service, translate
-from tests.conftest import copy_project
-from tests.labs.playing import DEPLOYING_SPEED, SPEED, Course, patient, quick_waiters
+from tests.labs.playing import (
+    DEPLOYING_SPEED,
+    SPEED,
+    Course,
+    patient,
+    patient_project,
+    quick_waiters,
+)
 from tests.rehearsal.conftest import usable
 from tests.rehearsal.playing import Played
 
@@ -63,10 +68,7 @@ def sandbox(assembly: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture(scope="module")
 def project(assembly: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project, in which a page's commands may change the settings."""
-    folder = tmp_path_factory.mktemp("project")
-    copy_project(folder)
-    shutil.copytree(assembly, folder / "cdk.out")
-    return folder
+    return patient_project(assembly, tmp_path_factory.mktemp("project"))
 
 
 @pytest.fixture(scope="module")

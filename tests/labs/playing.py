@@ -9,12 +9,12 @@ import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.loaders import Loader
 
 from labs.__main__ import main
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, copy_project
 from tests.labs.pages import PAGES, Done, Shell, follow
 
 if TYPE_CHECKING:
@@ -89,11 +89,8 @@ class Course:
 def patient(assembly: Path, to: Path) -> Path:
     """Copy an assembly, with a sandbox whose waits fit SPEED on a busy machine."""
     shutil.copytree(assembly, to)
-    (path,) = to.glob("assembly-Sandbox/SandboxWeb*.template.json")
-    template = json.loads(path.read_text(encoding="utf-8"))
+    path, template = with_grace(to)
     for resource in template["Resources"].values():
-        if resource["Type"] == "AWS::ECS::Service":
-            resource["Properties"]["HealthCheckGracePeriodSeconds"] = GRACE_SECONDS
         if resource["Type"] == "AWS::ElasticLoadBalancingV2::TargetGroup":
             for attribute in resource["Properties"]["TargetGroupAttributes"]:
                 if attribute["Key"] == "deregistration_delay.timeout_seconds":
@@ -106,6 +103,30 @@ def patient(assembly: Path, to: Path) -> Path:
                     variable["Value"] = str(DRAIN_SECONDS)
     path.write_text(json.dumps(template), encoding="utf-8")
     return to
+
+
+def patient_project(assembly: Path, to: Path) -> Path:
+    """Copy the project and its assembly, with a grace for web that fits a busy machine in both."""
+    copy_project(to)
+    settings = to / "cdk.json"
+    values = json.loads(settings.read_text(encoding="utf-8"))
+    web = values["context"]["environments"]["sandbox"]["services"]["web"]
+    web["deployment"]["grace_seconds"] = GRACE_SECONDS
+    settings.write_text(json.dumps(values), encoding="utf-8")
+    shutil.copytree(assembly, to / "cdk.out")
+    path, template = with_grace(to / "cdk.out")
+    path.write_text(json.dumps(template), encoding="utf-8")
+    return to
+
+
+def with_grace(assembly: Path) -> tuple[Path, Any]:
+    """Read the template of the sandbox's web; give its path, and it with a longer grace."""
+    (path,) = assembly.glob("assembly-Sandbox/SandboxWeb*.template.json")
+    template = json.loads(path.read_text(encoding="utf-8"))
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::ECS::Service":
+            resource["Properties"]["HealthCheckGracePeriodSeconds"] = GRACE_SECONDS
+    return path, template
 
 
 def quick_waiters(to: Path) -> Path:
