@@ -191,4 +191,5 @@ LAB = Lab(
         "describe-service-deployments.",
     ),
     is_minimum=True,
+    changes_settings=True,
 )

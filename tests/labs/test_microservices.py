@@ -14,7 +14,6 @@ from tests.labs.playing import Course
 pytestmark = pytest.mark.engine
 
 
-
 def answers(*names: str, status: int = 200) -> str:
     """Lines as the page's loop writes them."""
     return "".join(json.dumps({"service": name}) + f" {status}\n" for name in names)
