@@ -359,10 +359,10 @@ def load(cdk_json: Path, local: Path | None = None) -> dict[str, EnvironmentSett
     Raises SettingsError with all faults of every environment at once. A local file that does not
     exist changes nothing; in one that does, null and lists replace, and objects merge.
     """
-    values = _read(cdk_json).get("context", {})
+    values = read(cdk_json).get("context", {})
     environments = values.get("environments") if isinstance(values, dict) else None
     if local is not None and local.exists():
-        environments = _merge(environments, _read(local))
+        environments = merge(environments, read(local))
     return parse(environments)
 
 
@@ -634,7 +634,8 @@ def _is_range(cidr: str) -> bool:
     return True
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
+    """Read a file of values; raises SettingsError for one that is no JSON object, or unreadable."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
     except OSError as error:
@@ -655,9 +656,10 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _merge(base: object, over: object) -> object:
+def merge(base: object, over: object) -> object:
+    """Lay values over others: objects merge, and null, lists and all else replace."""
     if isinstance(base, dict) and isinstance(over, dict):
-        return base | {key: _merge(base.get(key), value) for key, value in over.items()}
+        return base | {key: merge(base.get(key), value) for key, value in over.items()}
     return over
 
 

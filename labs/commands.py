@@ -1,4 +1,4 @@
-"""The course's verbs: list, start, check, hint, reset, and shell, which says what is where."""
+"""The course's verbs: list, start, check, hint, reset, settings, and shell: what is where."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from labs import course, progress
+from labs import course, own, progress
 from labs.lab import Item, Lab
 from labs.place import Place
 from labs.progress import Progress, Record
@@ -99,8 +99,26 @@ def reset(options: argparse.Namespace) -> int:
             say(line)
     else:
         say(f"Cluster {record.cluster} is gone; nothing of it is left to be put back.")
+    if lab.changes_settings:
+        for line in _own(options).back():
+            say(line)
     kept.forget(lab.number)
     say(f"Lab {lab.number} is as before its start.")
+    return 0
+
+
+def put_settings(options: argparse.Namespace) -> int:
+    """Lay a lab's values over cdk.local.json, and keep what was there."""
+    for line in _own(options).put(options.values):
+        say(line)
+    return 0
+
+
+def own_settings(options: argparse.Namespace) -> int:
+    """Make cdk.local.json what it was before a lab's values came."""
+    said = list(_own(options).back())
+    for line in said or ["cdk.local.json is your own; no lab's values are over it."]:
+        say(line)
     return 0
 
 
@@ -173,6 +191,10 @@ def _progress(options: argparse.Namespace) -> Progress:
     return Progress(options.environment, options.progress)
 
 
+def _own(options: argparse.Namespace) -> own.Own:
+    return own.Own(options.progress / options.environment, own.LOCAL)
+
+
 def _started(lab: Lab, place: Place, kept: Progress, options: argparse.Namespace) -> Record:
     """Give the record of a lab that is under way here; raises Failed where it is not."""
     begin = f"start it with: python -m labs start {_words(options)}"
@@ -218,6 +240,18 @@ def _numbered(parser: argparse.ArgumentParser) -> None:
     _common(parser)
 
 
+def _settings(parser: argparse.ArgumentParser) -> None:
+    """Add `put FILE` and `back`, each of which runs what it names."""
+    ways = parser.add_subparsers(required=True, metavar="put|back")
+    put = ways.add_parser("put", help="lay a lab's values over your own")
+    put.add_argument("values", metavar="FILE", type=Path, help="like docs/labs/monolith.json")
+    put.set_defaults(way=put_settings)
+    back = ways.add_parser("back", help="take them off, so that your own are there again")
+    back.set_defaults(way=own_settings)
+    for way in (put, back):
+        _common(way)
+
+
 def _guarded(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
     """Say why a verb cannot go on, and give 1."""
 
@@ -242,6 +276,11 @@ VERBS: Mapping[str, Verb] = {
     "check": Verb("say what of a lab is right, and what is missing", _numbered, _guarded(check)),
     "hint": Verb("give one more hint for a lab", _numbered, _guarded(hint)),
     "reset": Verb("put back what a lab changed", _numbered, _guarded(reset)),
+    "settings": Verb(
+        "lay a lab's values over cdk.local.json for a while, and take them off again",
+        _settings,
+        _guarded(lambda options: options.way(options)),
+    ),
     "shell": Verb(
         "print the lines that make a shell's aws ask an environment", _common, _guarded(shell)
     ),

@@ -192,4 +192,5 @@ LAB = Lab(
         "describe-service-deployments.",
     ),
     is_minimum=True,
+    changes_settings=True,
 )

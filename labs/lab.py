@@ -30,6 +30,7 @@ class Lab:
     puts back what the lab changed, and says each thing that it did. All three may raise
     ops.environment.Failed, or botocore's errors. A lab that `needs_environment` is started on one,
     and belongs to that cluster; any other is begun without one, so its `begin` may not look for it.
+    One that `changes_settings` lays values over cdk.local.json; `reset` takes them off by itself.
     """
 
     number: int
@@ -42,3 +43,4 @@ class Lab:
     reset: Callable[[Place, Remembered], Iterable[str]]
     is_minimum: bool = False
     needs_environment: bool = True
+    changes_settings: bool = False

@@ -205,4 +205,5 @@ LAB = Lab(
         "A rule with weights is something that you did by hand: give it one target group again, as "
         "the template has it, before the monolith goes.",
     ),
+    changes_settings=True,
 )
