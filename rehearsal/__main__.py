@@ -28,7 +28,7 @@ PROJECT = Path(__file__).parent.parent
 ASSEMBLY = PROJECT / "cdk.out"
 PORT, ENDPOINT_PORT = 8080, 4566
 # Where `python -m ops watch` serves its page unless that port is taken; it says so itself.
-PICTURE = "http://127.0.0.1:8090"
+PICTURE_PORT = 8090
 SPEED = 10.0
 # In real seconds; an image may have to be built.
 UP_SECONDS, DEPLOY_SECONDS, DOWN_SECONDS = 900.0, 1800.0, 60.0
@@ -195,11 +195,13 @@ def _end(process: subprocess.Popen[bytes], folder: Folder) -> None:
 def down(chosen: argparse.Namespace) -> int:
     """Stop and remove everything."""
     folder = Folder(chosen.environment, chosen.state)
-    played = folder.is_played()
+    played, known = folder.is_played(), folder.path.exists()
     if not folder.end(seconds=DOWN_SECONDS):
         raise Failed(f"The process does not end; see {folder.log}")
     left = _clean(folder)
     folder.remove()
+    if not known and not left:
+        _expect(chosen.environment)
     say(
         f"{chosen.environment} is no longer played."
         if played
@@ -322,10 +324,17 @@ def _played(chosen: argparse.Namespace, *, also_starting: bool = False) -> Folde
     name = chosen.environment
     folder = Folder(name, chosen.state)
     if not folder.is_played():
+        _expect(name)
         raise Failed(f"{name} is not being played. Begin with: python -m rehearsal up {name}")
     if _is_starting(folder) and not also_starting:
         raise Failed(f"{name} is still starting. Follow it with: python -m rehearsal up {name}")
     return folder
+
+
+def _expect(environment: str) -> None:
+    """Raise TemplateError for a name that no environment has, where there are templates to tell."""
+    if ASSEMBLY.exists():
+        templates.read(ASSEMBLY).environment(environment)
 
 
 def _is_starting(folder: Folder) -> bool:
@@ -453,11 +462,17 @@ def _tell_what_next(folder: Folder) -> None:
 
 def _tell_addresses(folder: Folder) -> None:
     found, name = folder.status(), folder.environment
+    watch, is_free = _make("watch", name), _free(PICTURE_PORT, PICTURE_PORT) == PICTURE_PORT
+    picture = (
+        f"http://127.0.0.1:{PICTURE_PORT}   (begin it with: {watch})"
+        if is_free
+        else f"{watch} says where; port {PICTURE_PORT} is taken, maybe by an earlier one"
+    )
     chosen = "" if name == "sandbox" else f" --environment {name}"
     say(
         f"""The service:   {found["url"]}
 The endpoint:  {found["endpoint"]}   (the AWS API; any credentials)
-The picture:   {PICTURE}   (begin it with: {_make("watch", name)})
+The picture:   {picture}
 
 Three things to try, after: source .venv/bin/activate
   curl {found["url"]}/identity

@@ -202,3 +202,19 @@ def test_a_second_beginning_keeps_what_the_first_has_logged(folder: Folder) -> N
     assert done.returncode == 1
     assert "sandbox is being played by another process." in done.stderr
     assert folder.log.read_text(encoding="utf-8") == "begun\n"
+
+
+@pytest.mark.parametrize("verb", ["down", "status", "deploy", "restore"])
+def test_a_name_that_no_environment_has_is_told_with_those_there_are(
+    verb: str,
+    assembly: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("rehearsal.__main__.ASSEMBLY", assembly)
+    assert main([f"--state={tmp_path}", verb, "sandbx"]) == 1
+    assert "sandbx: expected an environment, one of production, sandbox" in capsys.readouterr().err
+    # Of one that is gone from the settings there may be something to remove.
+    Folder("sandbx", tmp_path).path.mkdir()
+    assert main([f"--state={tmp_path}", "down", "sandbx"]) == 0
