@@ -10,7 +10,7 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from labs import course, own, progress
+from labs import course, own, progress, services
 from labs.lab import Item, Lab
 from labs.place import Place
 from labs.progress import Progress, Record
@@ -49,6 +49,11 @@ def start(options: argparse.Namespace) -> int:
             "it changed, and then it can be started again"
         )
     cluster = place.identity if lab.needs_environment else ""
+    if lab.needs_environment and (lacks := services.lacks(place.describe_service())):
+        raise Failed(
+            f"{place.service} is not steady, so nobody could tell what this lab changes: {lacks}; "
+            "its events say why. On the rehearsal make down and make local begin anew"
+        )
     kept.write(lab.number, Record(cluster, dict(lab.begin(place))))
     where = f" on {place.words}" if lab.needs_environment else ""
     say(f"Lab {lab.number}, {lab.title}, is started{where}.")
@@ -67,7 +72,7 @@ def check(options: argparse.Namespace) -> int:
         _print(_line(item))
     missing = sum(not item.right for item in items)
     if missing or not items:
-        say(f"{missing} of {len(items)} are missing. A hint: python -m labs hint {_words(options)}")
+        say(f"Missing: {missing} of {len(items)}. A hint: python -m labs hint {_words(options)}")
         return 1
     say(f"Lab {lab.number} is passed. To clean up: python -m labs reset {_words(options)}")
     return 0
@@ -103,7 +108,12 @@ def reset(options: argparse.Namespace) -> int:
         for line in _own(options).back():
             say(line)
     kept.forget(lab.number)
-    say(f"Lab {lab.number} is as before its start.")
+    say(f"Lab {lab.number} is forgotten, and what it changed is put back.")
+    if lab.needs_environment and (lacks := services.lacks(place.describe_service())):
+        say(
+            f"{place.service} is not steady yet: {lacks}; wait: aws ecs wait services-stable "
+            '--cluster "$CLUSTER" --services "$SERVICE"'
+        )
     return 0
 
 
@@ -128,7 +138,10 @@ def shell(options: argparse.Namespace) -> int:
     place.notes.mkdir(parents=True, exist_ok=True)
     for line in _exports(place):
         _print(line)
-    say(f"This shell now asks {place.words}.")
+    if sys.stdout.isatty():
+        say('Only printed. A shell takes it with: eval "$(python -m labs shell)"')
+    else:
+        say(f"This shell now asks {place.words}.")
     return 0
 
 

@@ -356,4 +356,4 @@ def test_what_its_page_does_without_an_account_works(tmp_path: Path) -> None:
     assert f"this is the endpoint {NOBODY}; lab 11 is done on an account" in whole
     assert "| **an hour** | | **$0.13** |" in whole
     assert "AWS::EC2::NatGateway" in whole
-    assert "Lab 11 is as before its start." in whole
+    assert "Lab 11 is forgotten" in whole

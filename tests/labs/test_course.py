@@ -30,6 +30,8 @@ GLOSSARY = (PAGES / "glossary.md").read_text(encoding="utf-8")
 TERM = re.compile(r"^## (.+)\n\n.{20,} \[AWS: (.+)\]\((.+)\)\n", re.MULTILINE)
 AWS_PAGE = re.compile(r"https://docs\.aws\.amazon\.com/[\w./-]+\.html")
 MINUTES = 60
+# What the line before a block has, by the block's mark.
+MARKS = {"failing": "fails?|missing", "rehearsal": "rehearsal", "account": "account|AWS"}
 
 
 def text(lab: Lab) -> str:
@@ -54,6 +56,20 @@ def test_a_page_begins_checks_and_cleans_up_by_its_own_number(lab: Lab) -> None:
         assert f"python -m labs {verb} {lab.number}" in found
     others = {one for line in found for one in re.findall(r"-m labs (?!shell)\w+ (\d+)", line)}
     assert others == {str(lab.number)}
+
+
+@pytest.mark.parametrize("lab", course.LABS, ids=by_number)
+def test_a_block_that_is_not_for_everybody_says_so_in_words(lab: Lab) -> None:
+    # A reader sees no more of a block's mark than its first word.
+    lines = [line.strip() for line in text(lab).splitlines()]
+    for number, line in enumerate(lines):
+        marked = re.fullmatch(r"```console (\w+)", line)
+        # The whole of lab 11 is about an account.
+        if marked and not (lab.number == 11 and marked[1] == "account"):
+            before = [one for one in lines[:number] if one][-1]
+            place = f"{lab.page}:{number + 1}: {before}"
+            assert re.search(MARKS[marked[1]], before), place
+            assert before.endswith(":"), place
 
 
 @pytest.mark.parametrize("lab", course.LABS, ids=by_number)

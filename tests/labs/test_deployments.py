@@ -30,6 +30,18 @@ def test_a_rollback_is_not_taken_for_a_deployment(redeployed: Course) -> None:
     assert "of the lab is deregistered" in course.run("reset", 7).said
 
 
+def test_what_is_under_way_is_no_start_and_no_end(redeployed: Course) -> None:
+    course, played = redeployed, redeployed.played
+    course.start(7)
+    played.client("ecs").update_service(
+        cluster=played.cluster, service=played.service, forceNewDeployment=True
+    )
+    refused = course.run("start", 8)
+    assert refused.code == 1
+    assert "is not steady, so nobody could tell" in refused.said
+    assert "is not steady yet: 2 deployments are under way" in course.run("reset", 7).said
+
+
 def test_its_page_passes_it(redeployed: Course) -> None:
     answers = [done.said for done in redeployed.follow("07-deployments.md")]
     assert any("A steady service is not a deployed one" in said for said in answers)

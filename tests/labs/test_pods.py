@@ -240,6 +240,6 @@ def test_its_page_passes_it_and_cleans_up(tmp_path: Path) -> None:
     identities = [json.loads(one.said)["task"] for one in answers if '"hostname"' in one.said]
     assert identities[-1] == f"pod/{POD}"
     assert '"event": "stopped"' in whole
-    assert "Lab 10 is as before its start." in whole
+    assert "Lab 10 is forgotten" in whole
     assert not said("pod", "ls", "--quiet", "--filter", f"name=^{POD}$").strip()
     assert list((clone / pods.FOLDER).iterdir()) == []
