@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from labs import services
+from labs import answers, services
+from labs.answers import Change
 from labs.lab import Item, Lab, Remembered
 from labs.place import Place
 
@@ -20,43 +21,47 @@ FORCE = 'aws ecs update-service --cluster "$CLUSTER" --service "$SERVICE" --forc
 
 def begin(place: Place) -> Remembered:
     """Remember the service, its deployments and how it deploys; forget what was measured before."""
-    for name in (GOOD, BROKEN):
+    for name in (GOOD, BROKEN, "before.json"):
         (place.notes / name).unlink(missing_ok=True)
     return services.remember(place) | {
-        "service_deployments": [one["serviceDeploymentArn"] for one in services.history(place)],
+        "service_deployments": services.rollouts(place),
         "configuration": services.configuration(place.describe_service()),
     }
 
 
 def check(place: Place, remembered: MutableMapping[str, Any]) -> Iterable[Item]:
     """Look for two rollouts and the answers during each, and for the settings being back."""
-    new = [
-        one
-        for one in services.history(place)
-        if one["serviceDeploymentArn"] not in remembered["service_deployments"]
-    ]
     wanted = remembered["configuration"]["minimumHealthyPercent"]
-    careful = [one for one in new if _minimum(one) >= wanted and one["status"] == "SUCCESSFUL"]
-    careless = [one for one in new if _minimum(one) < wanted and one["status"] == "SUCCESSFUL"]
+    new = services.new_rollouts(place, remembered["service_deployments"])
+    ended = {
+        one["serviceDeploymentArn"]: one
+        for one in new
+        if one["status"] == "SUCCESSFUL" and one.get("finishedAt")
+    }
+    # Once the setting is back, an old deployment may be described by the new one.
+    careless: dict[str, list[float]] = remembered.setdefault("careless", {})
+    for arn, one in ended.items():
+        if _minimum(one) < wanted:
+            careless[arn] = [_minimum(one), *_when(one)]
+    careful = [_when(one) for arn, one in ended.items() if arn not in careless]
     yield (
         Item(True, f"a rollout that kept {wanted}% of the tasks has ended well")
         if careful
         else Item(False, f"no rollout that keeps {wanted}% of the tasks has ended well: {FORCE}")
     )
-    yield services.measured(place.notes / GOOD)
-    if careless:
-        # Once the setting is back, an old deployment may be described by the new one.
-        remembered["seen_careless"] = _minimum(careless[0])
+    yield answers.without_failure(place.notes / GOOD, careful, FORCE)
+    lows = [low for low, *_ in careless.values()]
     yield (
-        Item(True, f"a rollout that kept {remembered['seen_careless']}% of the tasks has ended")
-        if "seen_careless" in remembered
+        Item(True, f"a rollout that kept {min(lows)}% of the tasks has ended")
+        if lows
         else Item(
             False,
             f"no check has seen the end of a rollout with a minimumHealthyPercent below {wanted}: "
             f"{FORCE}, and check before you put the setting back",
         )
     )
-    yield services.measured(place.notes / BROKEN, fails=QUIET)
+    changes = [Change(began, done) for _, began, done in careless.values()]
+    yield answers.with_failures(place.notes / BROKEN, changes, QUIET)
     yield _configured(place, remembered)
     yield _healthy(place, remembered)
     yield services.is_steady(place, remembered)
@@ -72,6 +77,12 @@ def reset(place: Place, remembered: Remembered) -> Iterator[str]:
         )
         yield "The service deploys as it did at the start again."
     yield from services.put_back(place, remembered)
+
+
+def _when(deployment: ServiceDeploymentTypeDef) -> Change:
+    """Give when a deployment was under way, by AWS's clock; the rehearsal's is this machine's."""
+    began = deployment.get("startedAt", deployment["createdAt"])
+    return Change(began.timestamp(), deployment["finishedAt"].timestamp())
 
 
 def _minimum(deployment: ServiceDeploymentTypeDef) -> int:

@@ -83,9 +83,7 @@ def hint(options: argparse.Namespace) -> int:
     lab, place, kept = course.find(options.lab), _place(options), _progress(options)
     record = _started(lab, place, kept, options)
     given = min(record.hints + 1, len(lab.hints))
-    kept.write(
-        lab.number, Record(record.cluster, record.remembered, record.started_at, hints=given)
-    )
+    kept.write(lab.number, Record(record.cluster, record.remembered, hints=given))
     for number, words in enumerate(lab.hints[:given], 1):
         _print(f"{number}. {words}")
     left = len(lab.hints) - given
@@ -109,7 +107,9 @@ def reset(options: argparse.Namespace) -> int:
             say(line)
     kept.forget(lab.number)
     say(f"Lab {lab.number} is forgotten, and what it changed is put back.")
-    if lab.needs_environment and (lacks := services.lacks(place.describe_service())):
+    if not lab.needs_environment or not _is_of(lab, place, record):
+        return 0
+    if lacks := services.lacks(place.describe_service()):
         say(
             f"{place.service} is not steady yet: {lacks}; wait: aws ecs wait services-stable "
             '--cluster "$CLUSTER" --services "$SERVICE"'
@@ -162,6 +162,8 @@ def _exports(place: Place) -> Iterator[str]:
         # Version 2 of the AWS CLI would show every answer in a pager.
         "AWS_PAGER": "",
     }
+    if quotes := place.service_named("quotes"):
+        names["QUOTES"] = quotes
     if place.endpoint is not None:
         yield "unset AWS_PROFILE AWS_SESSION_TOKEN"
         names |= {

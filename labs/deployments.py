@@ -20,18 +20,14 @@ STEPWISE = {"CANARY", "LINEAR"}
 def begin(place: Place) -> Remembered:
     """Remember the service, every deployment of it so far, and the strategy."""
     return services.remember(place) | {
-        "service_deployments": [one["serviceDeploymentArn"] for one in services.history(place)],
+        "service_deployments": services.rollouts(place),
         "strategy": _strategy(place.describe_service()),
     }
 
 
 def check(place: Place, remembered: MutableMapping[str, Any]) -> Iterable[Item]:
     """Look for a deployment that the breaker took back, one that came, and two that shifted."""
-    new = [
-        one
-        for one in services.history(place)
-        if one["serviceDeploymentArn"] not in remembered["service_deployments"]
-    ]
+    new = services.new_rollouts(place, remembered["service_deployments"])
     yield _taken_back(new, remembered)
     yield _deployed(place, new, remembered)
     yield _stepped(new)

@@ -9,12 +9,22 @@ from typing import TYPE_CHECKING, Any
 from labs import services
 from labs.lab import Item, Lab, Remembered
 from labs.place import Place
+from ops.watch.read import batches
 
 if TYPE_CHECKING:
     from types_boto3_autoscaling.type_defs import InstanceRefreshTypeDef
 
 # ECS's words for a task whose instance has ended, as answers of AWS's have them.
 HOST_IS_GONE = re.compile(r"Host EC2 \(instance (i-\w+)\) (?:terminated|stopped)")
+
+# What UpdateContainerInstancesState takes at most in one call.
+# Source: https://docs.aws.amazon.com/AWSJavaSDK/latest/javadoc/com/amazonaws/services/ecs/model/UpdateContainerInstancesStateRequest.html
+# read on 2026-11-29
+UPDATED_A_CALL = 10
+# Those of a refresh that can be cancelled.
+# Source: https://docs.aws.amazon.com/autoscaling/ec2/userguide/cancel-instance-refresh.html and the
+# list of its statuses, read on 2026-11-29; that Baking is one of them no page says.
+UNDER_WAY = {"Pending", "InProgress", "Baking", "RollbackInProgress"}
 
 
 def begin(place: Place) -> Remembered:
@@ -38,14 +48,26 @@ def check(place: Place, remembered: MutableMapping[str, Any]) -> Iterable[Item]:
 
 
 def reset(place: Place, remembered: Remembered) -> Iterator[str]:
-    """Let tasks come to drained instances again; give group and service their size of the start."""
+    """Let tasks come to drained instances again; give group and service their size of the start.
+
+    An instance that is on its way out stays drained, as the group will end it; a refresh that goes
+    on would drain others.
+    """
+    if any(one["Status"] in UNDER_WAY for one in _new_refreshes(place, remembered)):
+        place.aws.autoscaling.cancel_instance_refresh(AutoScalingGroupName=place.group)
+        yield "The instance refresh is cancelled; what it has replaced stays replaced."
     drained = [one for one in place.instances() if one["status"] == "DRAINING"]
-    members = {one["InstanceId"] for one in place.describe_group()["Instances"]}
-    arns = [one["containerInstanceArn"] for one in drained if one["ec2InstanceId"] in members]
-    if arns:
+    staying = {
+        one["InstanceId"]
+        for one in place.describe_group()["Instances"]
+        if one["LifecycleState"] == "InService"
+    }
+    arns = [one["containerInstanceArn"] for one in drained if one["ec2InstanceId"] in staying]
+    for some in batches(arns, UPDATED_A_CALL):
         place.aws.ecs.update_container_instances_state(
-            cluster=place.cluster, containerInstances=arns, status="ACTIVE"
+            cluster=place.cluster, containerInstances=some, status="ACTIVE"
         )
+    if arns:
         yield f"{len(arns)} drained instances take tasks again."
     if place.describe_group()["DesiredCapacity"] != remembered["capacity"]:
         place.aws.autoscaling.set_desired_capacity(
@@ -91,9 +113,7 @@ def _lost(place: Place, remembered: MutableMapping[str, Any]) -> Item:
 
 
 def _refreshed(place: Place, remembered: Remembered) -> Item:
-    new = [
-        one for one in _refreshes(place) if one["InstanceRefreshId"] not in remembered["refreshes"]
-    ]
+    new = _new_refreshes(place, remembered)
     if any(one["Status"] == "Successful" for one in new):
         return Item(True, "an instance refresh has replaced what was there")
     for one in new:
@@ -141,6 +161,11 @@ def _whole(place: Place, remembered: Remembered) -> Item:
 def _refreshes(place: Place) -> list[InstanceRefreshTypeDef]:
     answer = place.aws.autoscaling.describe_instance_refreshes(AutoScalingGroupName=place.group)
     return answer["InstanceRefreshes"]
+
+
+def _new_refreshes(place: Place, remembered: Remembered) -> list[InstanceRefreshTypeDef]:
+    known = remembered["refreshes"]
+    return [one for one in _refreshes(place) if one["InstanceRefreshId"] not in known]
 
 
 LAB = Lab(

@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from labs import services
+from labs.answers import ENOUGH, OK
 from labs.lab import Item, Lab, Remembered
 from labs.place import Place
+from ops.environment import Failed
 
 QUOTES, MONOLITH = "quotes", "monolith"
+# What web says of quotes while it does without, and how often at least it must have said it.
+DEGRADED, TIMES = "degraded", 5
 ALONE, MOVE = "alone.txt", "move.txt"
 
 
@@ -21,10 +25,16 @@ def begin(place: Place) -> Remembered:
     for name in (ALONE, MOVE):
         (place.notes / name).unlink(missing_ok=True)
     quotes = place.service_named(QUOTES)
+    if not quotes:
+        there = ", ".join([place.service, *place.other_services()])
+        raise Failed(
+            f"{place.environment.name}.services: expected one named {QUOTES} that is deployed, got "
+            f"{there}"
+        )
     return services.remember(place) | {
         "sizes": services.sizes(place),
         "quotes": quotes,
-        "rollouts": [one["serviceDeploymentArn"] for one in services.history(place, quotes)],
+        "rollouts": services.rollouts(place, quotes),
     }
 
 
@@ -33,7 +43,7 @@ def check(place: Place, remembered: MutableMapping[str, Any]) -> Iterable[Item]:
     quotes = place.describe_service(remembered["quotes"])
     untouched = sorted(task["taskArn"] for task in place.tasks()) == remembered["tasks"]
     yield _away(place, remembered, quotes["desiredCount"] + quotes["runningCount"])
-    yield services.measured(place.notes / ALONE)
+    yield _alone(place.notes / ALONE)
     yield _rolled_out(place, remembered, untouched=untouched)
     yield _scaled(remembered, quotes["runningCount"], untouched=untouched)
     yield _moved(place, place.notes / MOVE)
@@ -49,6 +59,11 @@ def reset(place: Place, remembered: Remembered) -> Iterator[str]:
         )
         yield "The rule of web forwards to web alone again."
     yield from services.put_back_sizes(place, remembered["sizes"])
+    if place.is_deployed(MONOLITH):
+        yield (
+            "The monolith is still there. On the rehearsal a deploy by your own settings takes it "
+            "away; on AWS do step 8 again: its stack can be destroyed while the settings have it."
+        )
 
 
 def _away(place: Place, remembered: MutableMapping[str, Any], tasks: int) -> Item:
@@ -66,11 +81,8 @@ def _away(place: Place, remembered: MutableMapping[str, Any], tasks: int) -> Ite
 
 def _rolled_out(place: Place, remembered: MutableMapping[str, Any], *, untouched: bool) -> Item:
     """Whether quotes had a rollout of its own, which replaced no task of web's."""
-    new = [
-        one["status"]
-        for one in services.history(place, remembered["quotes"])
-        if one["serviceDeploymentArn"] not in remembered["rollouts"]
-    ]
+    rollouts = services.new_rollouts(place, remembered["rollouts"], remembered["quotes"])
+    new = [str(one["status"]) for one in rollouts]
     if "SUCCESSFUL" in new and untouched:
         remembered["seen_rollout"] = True
     if "seen_rollout" in remembered:
@@ -102,21 +114,32 @@ def _scaled(remembered: MutableMapping[str, Any], running: int, *, untouched: bo
     )
 
 
+def _alone(file: Path) -> Item:
+    """Whether a file has answers of web's, none of them a failure, from when quotes was gone."""
+    lines = _answers(file)
+    if isinstance(lines, Item):
+        return lines
+    without = sum(_told(line, "quotes") == DEGRADED for line in lines)
+    if len(lines) < ENOUGH or without < TIMES:
+        return Item(
+            False,
+            f"{file.name}: {without} of {len(lines)} answers are from when quotes was gone; ask "
+            f"while it is, for {ENOUGH} answers at least",
+        )
+    return Item(
+        True, f"{file.name}: none of {len(lines)} requests failed, and {without} got no quote"
+    )
+
+
 def _moved(place: Place, file: Path) -> Item:
     """Whether a file has the answers of a move: first the monolith's, then both, then web's."""
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return Item(False, f"no move was measured: expected answers and HTTP statuses in {file}")
-    failed = Counter(status for status in (one.rpartition(" ")[2] for one in lines))
-    del failed[services.OK]
-    if failed:
-        said = ", ".join(f"{number} times {status}" for status, number in failed.items())
-        return Item(False, f"{file.name}: of {len(lines)} requests failed {said}")
-    names = [_who(line) for line in lines]
+    lines = _answers(file)
+    if isinstance(lines, Item):
+        return lines
+    names = [_told(line, "service") for line in lines]
     web = place.service
     others = {name for name in names if name != web}
-    if len(lines) < services.ANSWERS or not others or web not in names:
+    if len(lines) < ENOUGH or not others or web not in names:
         return Item(
             False,
             f"{file.name}: {names.count(web)} of {len(lines)} answers are web's; ask from before "
@@ -139,10 +162,24 @@ def _moved(place: Place, file: Path) -> Item:
     )
 
 
-def _who(line: str) -> str:
-    """Read the name of the service that answered from the JSON before the status."""
+def _answers(file: Path) -> list[str] | Item:
+    """Read lines of an answer's JSON and its status; give the item that names those that failed."""
     try:
-        return str(json.loads(line.rpartition(" ")[0])["service"])
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return Item(False, f"nothing was measured: expected answers and HTTP statuses in {file}")
+    failed = Counter(line.rpartition(" ")[2] for line in lines)
+    del failed[OK]
+    if failed:
+        said = ", ".join(f"{number} times {status}" for status, number in failed.items())
+        return Item(False, f"{file.name}: of {len(lines)} requests failed {said}")
+    return lines
+
+
+def _told(line: str, name: str) -> str:
+    """Read one value of the JSON before the status; nothing where it is not there."""
+    try:
+        return str(json.loads(line.rpartition(" ")[0])[name])
     except (ValueError, KeyError, TypeError):
         return ""
 
@@ -196,7 +233,7 @@ LAB = Lab(
     check=check,
     reset=reset,
     hints=(
-        "OTHERS names the services that are not behind the balancer; quotes is one. Take its tasks "
+        "QUOTES names the service that is not behind the balancer. Take its tasks "
         "away while you ask web, and check while they are gone.",
         "A rollout or another count of quotes concerns quotes alone: web's tasks must be those of "
         "the start, by their ids.",

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from labs.progress import FOLDER
 from ops import environment as deployed
 from ops.deploy import find_url
-from ops.engine import Engine
 from ops.environment import Environment, Failed
 from ops.watch.connection import Connect, Connection
+from ops.watch.read import batches
 
 if TYPE_CHECKING:
     from types_boto3_autoscaling.type_defs import AutoScalingGroupTypeDef
@@ -23,9 +20,8 @@ if TYPE_CHECKING:
     from ops.aws import Aws
 
 CAPACITY_PROVIDER = "AWS::ECS::CapacityProvider"
-ENGINE_SECONDS = 60
-# What the API gives at most, and takes at most, in one call.
-TASKS_A_CALL = 100
+# What DescribeTasks and DescribeContainerInstances take at most in one call.
+DESCRIBED_A_CALL = 100
 
 
 class Place:
@@ -64,11 +60,7 @@ class Place:
     @property
     def endpoint(self) -> str | None:
         """The URL of who answers in AWS's place; None on AWS."""
-        rehearsal = self._connection.rehearsal
-        if rehearsal is not None:
-            return rehearsal.endpoint
-        url = self.aws.ecs.meta.endpoint_url
-        return None if url.endswith((".amazonaws.com", ".amazonaws.com.cn")) else url
+        return self._connection.endpoint
 
     @property
     def region(self) -> str:
@@ -94,14 +86,19 @@ class Place:
         return self.service_arn.rpartition("/")[2]
 
     def other_services(self) -> list[str]:
-        """Name the other ECS services of the environment, in the order of the settings."""
-        stacks = map(self.environment.service_stack, self.environment.settings.services)
-        others = (stack for stack in stacks if stack != self._service_stack)
-        return [self._one(stack, deployed.SERVICE).rpartition("/")[2] for stack in others]
+        """Name the other ECS services of the settings that are deployed, in their order there."""
+        names = map(self.service_named, self.environment.settings.services)
+        return [name for name in names if name not in {"", self.service}]
+
+    def is_deployed(self, microservice: str) -> bool:
+        """Whether the microservice has a stack, whatever the settings say of it now."""
+        stack = self.environment.service_stack(microservice)
+        return any(one["StackName"] == stack for one in self._stacks)
 
     def service_named(self, microservice: str) -> str:
-        """Name the ECS service of a microservice of the settings; nothing where there is none."""
-        if microservice not in self.environment.settings.services:
+        """Name a microservice's ECS service; nothing where the settings or AWS have none."""
+        declared = microservice in self.environment.settings.services
+        if not (declared and self.is_deployed(microservice)):
             return ""
         found = self._resources(self.environment.service_stack(microservice))
         return next(iter(deployed.of_kind(found, deployed.SERVICE)), "").rpartition("/")[2]
@@ -161,11 +158,11 @@ class Place:
             asked["family"] = self.family
         pages = self.aws.ecs.get_paginator("list_tasks").paginate(cluster=self.cluster, **asked)
         arns = [arn for page in pages for arn in page["taskArns"]]
-        found: list[TaskTypeDef] = []
-        for first in range(0, len(arns), TASKS_A_CALL):
-            some = arns[first : first + TASKS_A_CALL]
-            found += self.aws.ecs.describe_tasks(cluster=self.cluster, tasks=some)["tasks"]
-        return found
+        return [
+            task
+            for some in batches(arns, DESCRIBED_A_CALL)
+            for task in self.aws.ecs.describe_tasks(cluster=self.cluster, tasks=some)["tasks"]
+        ]
 
     def instances(self) -> list[ContainerInstanceTypeDef]:
         """Describe the container instances that are registered with the cluster."""
@@ -173,41 +170,21 @@ class Place:
             cluster=self.cluster
         )
         arns = [arn for page in pages for arn in page["containerInstanceArns"]]
-        if not arns:
-            return []
-        return self.aws.ecs.describe_container_instances(
-            cluster=self.cluster, containerInstances=arns
-        )["containerInstances"]
+        return [
+            instance
+            for some in batches(arns, DESCRIBED_A_CALL)
+            for instance in self.aws.ecs.describe_container_instances(
+                cluster=self.cluster, containerInstances=some
+            )["containerInstances"]
+        ]
 
     @cached_property
-    def engine(self) -> str:
-        """The command of the container engine: the rehearsal's own, else $CDK_DOCKER, or docker."""
-        try:
-            rehearsal = self._connection.rehearsal
-        except Failed:
-            rehearsal = None
-        if rehearsal is not None:
-            try:
-                status = json.loads((rehearsal.folder / "status.json").read_text("utf-8"))
-                return str(status["engine_command"])
-            except (OSError, ValueError, KeyError):
-                pass
-        return Engine.of(os.environ).command
-
-    def run(self, *words: str) -> str:
-        """Run a command of the container engine; give what it prints, or raise Failed."""
-        try:
-            done = subprocess.run(  # noqa: S603 - the engine's command and words, no shell
-                [self.engine, *words],
-                capture_output=True, text=True, check=False, timeout=ENGINE_SECONDS,
-            )  # fmt: skip
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise Failed(f"{self.engine}: expected a container engine that answers: {error}") from (
-                error
-            )
-        if done.returncode:
-            raise Failed(f"{self.engine} {' '.join(words)}: {done.stderr.strip()}")
-        return done.stdout
+    def container(self) -> str:
+        """The name of the service's own container, beside which ECS may start others in a task."""
+        (first, *_) = self.aws.ecs.describe_task_definition(
+            taskDefinition=self.declared_definition
+        )["taskDefinition"]["containerDefinitions"]
+        return first["name"]
 
     @property
     def _service_stack(self) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,13 @@ FOLDER = PROJECT / ".build" / "labs"
 
 @dataclass(frozen=True)
 class Record:
-    """A lab that was started: `started_at` in seconds since the epoch, `hints` as many as given.
+    """A lab that was started; `hints` as many as were given.
 
     `cluster` is the identity of that which it was started on, or nothing where it needs none.
     """
 
     cluster: str
     remembered: dict[str, Any]
-    started_at: float = field(default_factory=time.time)
     hints: int = 0
 
 
@@ -43,10 +41,10 @@ class Progress:
         path = self.path(number)
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            record = Record(**found)
+            record = Record(found["cluster"], found["remembered"], found.get("hints", 0))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise _damaged(path, str(error)) from error
         if not (isinstance(record.remembered, dict) and isinstance(record.hints, int)):
             raise _damaged(path, "a value is of another kind")

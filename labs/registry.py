@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from labs.lab import Item, Lab, Remembered
@@ -29,7 +27,7 @@ class Deployed(NamedTuple):
 
 def begin(place: Place) -> Remembered:
     """Remember which image the deployed tag names, and whether the repository lets it change."""
-    ecr, (repository, tag) = _client(place), _deployed(place)
+    ecr, (repository, tag) = place.aws.ecr, _deployed(place)
     return {
         "repository": repository,
         "tag": tag,
@@ -44,7 +42,7 @@ def check(place: Place, remembered: MutableMapping[str, Any]) -> Iterable[Item]:
 
     `repository` and `tag` are those of the start, whatever was deployed since.
     """
-    ecr = _client(place)
+    ecr = place.aws.ecr
     repository, tag = remembered["repository"], remembered["tag"]
     before, now = remembered["digest"], _digest(ecr, repository, tag)
     yield _second(_digest(ecr, repository, TAG), now, is_new=remembered["new"])
@@ -68,7 +66,7 @@ def check(place: Place, remembered: MutableMapping[str, Any]) -> Iterable[Item]:
 
 def reset(place: Place, remembered: Remembered) -> Iterator[str]:
     """Take the second tag away, and make the repository as immutable as it was."""
-    ecr, repository = _client(place), remembered["repository"]
+    ecr, repository = place.aws.ecr, remembered["repository"]
     if remembered["new"] and _digest(ecr, repository, TAG) is not None:
         ecr.batch_delete_image(repositoryName=repository, imageIds=[{"imageTag": TAG}])
         yield f"{repository}: the tag {TAG} is gone."
@@ -155,17 +153,6 @@ def _mutability(ecr: ECRClient, repository: str) -> Any:  # noqa: ANN401 - the s
 def _short(tag: str) -> str:
     """Give the beginning of a tag that is a hash, long enough to find it by."""
     return f"{tag[:12]}..." if len(tag) > 20 else tag
-
-
-def _client(place: Place) -> ECRClient:
-    """Ask whoever answers for the place."""
-    if place.endpoint is None:
-        # Also where AWS_ENDPOINT_URL names somebody else, who is then not meant.
-        config = Config(ignore_configured_endpoint_urls=True)  # type: ignore[call-arg] # newer than the stubs
-        return boto3.Session(region_name=place.region).client("ecr", config=config)
-    # It takes any credentials, but some there must be.
-    session = boto3.Session("any", "any", region_name=place.region)
-    return session.client("ecr", endpoint_url=place.endpoint)
 
 
 LAB = Lab(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from labs.lab import Item, Remembered
 from labs.place import Place
+from ops.watch.read import batches
 
 if TYPE_CHECKING:
     from types_boto3_ecs.type_defs import (
@@ -17,9 +16,10 @@ if TYPE_CHECKING:
         TaskTypeDef,
     )
 
-OK = "200"
-# Fewer answers say nothing about a rollout.
-ANSWERS = 20
+# What DescribeServiceDeployments takes at most in one call.
+# Source: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeServiceDeployments.html
+# read on 2026-11-29
+DEPLOYMENTS_A_CALL = 20
 
 
 def remember(place: Place) -> dict[str, Any]:
@@ -64,16 +64,31 @@ def lacks(service: ServiceTypeDef) -> str:
     return "" if state in {"COMPLETED", None} else f"its deployment is {state}"
 
 
-def history(place: Place, name: str = "") -> list[ServiceDeploymentTypeDef]:
-    """Describe the deployments of the service, or another, that ECS remembers, the newest first."""
-    page = place.aws.ecs.list_service_deployments(
-        cluster=place.cluster, service=name or place.service
-    )
-    arns = [one["serviceDeploymentArn"] for one in page["serviceDeployments"]]
-    if not arns:
-        return []
-    answer = place.aws.ecs.describe_service_deployments(serviceDeploymentArns=arns)
-    return sorted(answer["serviceDeployments"], key=lambda one: one["createdAt"], reverse=True)
+def rollouts(place: Place, name: str = "") -> list[str]:
+    """Give the ARN of each deployment of the service, or another, that ECS remembers."""
+    asked: dict[str, Any] = {"cluster": place.cluster, "service": name or place.service}
+    arns: list[str] = []
+    while True:
+        page = place.aws.ecs.list_service_deployments(**asked)
+        arns += [one["serviceDeploymentArn"] for one in page["serviceDeployments"]]
+        if not (token := page.get("nextToken")):
+            return arns
+        asked["nextToken"] = token
+
+
+def new_rollouts(
+    place: Place, known: Collection[str], name: str = ""
+) -> list[ServiceDeploymentTypeDef]:
+    """Describe the deployments whose ARNs are not known, the newest first."""
+    arns = [arn for arn in rollouts(place, name) if arn not in known]
+    found = [
+        one
+        for some in batches(arns, DEPLOYMENTS_A_CALL)
+        for one in place.aws.ecs.describe_service_deployments(serviceDeploymentArns=some)[
+            "serviceDeployments"
+        ]
+    ]
+    return sorted(found, key=lambda one: one["createdAt"], reverse=True)
 
 
 def configuration(service: ServiceTypeDef) -> dict[str, Any]:
@@ -149,32 +164,6 @@ def _words(bounds: list[int] | None) -> str:
     return f"{bounds[0]} and {bounds[1]} tasks" if bounds else "no bounds"
 
 
-def measured(file: Path, *, fails: str = "") -> Item:
-    """Whether a file has the answers of a while, one HTTP status a line, as they should be.
-
-    None may have failed; or some must have, and where none did it says what `fails` says.
-    """
-    try:
-        answers = Counter(file.read_text(encoding="utf-8").split())
-    except FileNotFoundError:
-        return Item(False, f"nothing was measured: expected HTTP statuses in {file}")
-    total, failed = answers.total(), answers.total() - answers[OK]
-    said = ", ".join(f"{number} times {status}" for status, number in answers.most_common())
-    if total < ANSWERS:
-        return Item(
-            False, f"{file.name} has {total} answers, of {ANSWERS} at least; ask for longer"
-        )
-    if fails and not failed:
-        return Item(False, f"{file.name}: none of {total} requests failed; {fails}")
-    if failed and not fails:
-        return Item(
-            False,
-            f"{file.name}: {failed} of {total} requests failed ({said}); no other change may be "
-            "under way, and the settings must be those of the start",
-        )
-    return Item(True, f"{file.name}: {failed} of {total} requests failed ({said})")
-
-
 def is_steady(place: Place, remembered: Remembered) -> Item:
     """Whether the service runs as many tasks as at the start, and nothing is on its way."""
     service = place.describe_service()
@@ -218,6 +207,12 @@ def short(arn: str) -> str:
     return arn.rpartition("/")[2]
 
 
-def exit_code(task: TaskTypeDef) -> int | None:
-    """Give the exit code of a task's first container, once it has ended."""
-    return next((one.get("exitCode") for one in task["containers"]), None)
+def exit_code(task: TaskTypeDef, container: str) -> int | None:
+    """Give the exit code of a task's container of that name, once it has ended.
+
+    With Service Connect a task has one container more than its definition, ECS's own proxy.
+    Source: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceConnectConfiguration.html
+    read on 2026-11-29; in which order they are listed no page says.
+    """
+    named = (one for one in task["containers"] if one.get("name") == container)
+    return next((one.get("exitCode") for one in named), None)

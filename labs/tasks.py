@@ -31,7 +31,7 @@ def check(place: Place, remembered: MutableMapping[str, Any]) -> Iterable[Item]:
         if task["taskArn"] not in remembered["stopped"] and task["lastStatus"] == "STOPPED"
     ]
     yield _stopped(stopped, remembered)
-    yield _killed(stopped, remembered)
+    yield _killed(stopped, remembered, place.container)
     yield services.is_steady(place, remembered)
 
 
@@ -48,7 +48,7 @@ def _ran(place: Place, remembered: MutableMapping[str, Any]) -> Item:
     """Whether a task of no service ran to its end."""
     new = [task for task in _one_offs(place) if task["taskArn"] not in remembered["ran"]]
     for task in new:
-        if task["lastStatus"] == "STOPPED" and exit_code(task) == 0:
+        if task["lastStatus"] == "STOPPED" and exit_code(task, place.container) == 0:
             remembered["seen_run"] = short(task["taskArn"])
     if "seen_run" in remembered:
         return Item(True, f"task {remembered['seen_run']} was run once and ended with exit code 0")
@@ -58,9 +58,10 @@ def _ran(place: Place, remembered: MutableMapping[str, Any]) -> Item:
                 False,
                 f"task {short(task['taskArn'])} is {task['lastStatus']}; wait until it is STOPPED",
             )
+        code = exit_code(task, place.container)
         return Item(
             False,
-            f"task {short(task['taskArn'])} ended with exit code {exit_code(task)}: "
+            f"task {short(task['taskArn'])} ended with exit code {code}: "
             f"{task.get('stoppedReason', 'no reason')}; its command must end with 0",
         )
     return Item(False, f"no task was run once: aws ecs run-task ... --started-by {STARTED_BY}")
@@ -84,11 +85,13 @@ def _stopped(stopped: list[TaskTypeDef], remembered: MutableMapping[str, Any]) -
     return Item(False, "no task of the service was stopped by you: aws ecs stop-task")
 
 
-def _killed(stopped: list[TaskTypeDef], remembered: MutableMapping[str, Any]) -> Item:
+def _killed(
+    stopped: list[TaskTypeDef], remembered: MutableMapping[str, Any], container: str
+) -> Item:
     """Whether a container of the service died by SIGKILL without ECS having asked for it."""
     ended = [task for task in stopped if task.get("stopCode") == "EssentialContainerExited"]
     for task in ended:
-        if exit_code(task) == KILLED:
+        if exit_code(task, container) == KILLED:
             remembered["seen_killed"] = short(task["taskArn"])
     if "seen_killed" in remembered:
         return Item(
@@ -100,7 +103,8 @@ def _killed(stopped: list[TaskTypeDef], remembered: MutableMapping[str, Any]) ->
         return Item(
             False,
             f"the container of task {short(task['taskArn'])} ended with exit code "
-            f"{exit_code(task)}, not {KILLED} as after SIGKILL: docker kill, not docker stop",
+            f"{exit_code(task, container)}, not {KILLED} as after SIGKILL: docker kill, not docker "
+            "stop",
         )
     return Item(False, "no container of the service was killed: docker kill, with its runtimeId")
 

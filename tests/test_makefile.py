@@ -1,4 +1,4 @@
-"""make local plays the templates of the settings as they are, also after a file of them has gone."""
+"""make local plays the templates of the settings as they are, also when a file of them is gone."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Any
 from labs.kubernetes import names, routes, workloads
 from labs.kubernetes.fields import Fields
 from labs.kubernetes.notes import CONCEPTS, ECS_GUIDE, Note, Notes
-from labs.kubernetes.pods import STOP_TIMEOUT_SECONDS, PodWriter
+from labs.kubernetes.pods import PodWriter
 from labs.kubernetes.target import Target, target_of
 from scheduler import environment as ecs
 from templates import Graph, TemplateError
@@ -164,11 +164,11 @@ def _main(task: dict[str, Any], target: Target | None, where: str) -> str:
 def _unhealthy_seconds(declared: ecs.DeclaredService, target: Target | None) -> float:
     """Give how long a task that never gets healthy runs until ECS counts it as failed.
 
-    Its grace period and then as many checks as the balancer wants; without a balancer, as long as
-    its stop may take is the least to allow (ours, no page says it).
+    Its grace period and then as many checks as the balancer wants; without a balancer, twice what
+    ECS waits for a task that nobody checks (ours, no page says it).
     """
     if target is None:
-        return max(workloads.UNCHECKED_SECONDS * 2, STOP_TIMEOUT_SECONDS)
+        return workloads.UNCHECKED_SECONDS * 2
     return declared.definition.grace_seconds + target.interval * target.unhealthy
 
 

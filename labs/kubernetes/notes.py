@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 CONCEPTS = "https://kubernetes.io/docs/concepts"
 TASKS = "https://kubernetes.io/docs/tasks"
-ECS_API = "https://docs.aws.amazon.com/AmazonECS/latest/APIReference"
 ECS_GUIDE = "https://docs.aws.amazon.com/AmazonECS/latest/developerguide"
 EKS_GUIDE = "https://docs.aws.amazon.com/eks/latest/userguide"
 ALB_CONTROLLER = "https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/guide/ingress/annotations/"

@@ -23,12 +23,16 @@ PATIENCE = Config(
 
 @dataclass(frozen=True)
 class Connection:
-    """The clients of the place where an environment is, and what a person calls that place."""
+    """The clients of the place where an environment is, and what a person calls that place.
+
+    `endpoint` is the URL of who answers in AWS's place; None for an account.
+    """
 
     environment: Environment
     aws: Aws
     place: str
     rehearsal: Rehearsal | None = None
+    endpoint: str | None = None
 
 
 # Looks for the environment anew, since a rehearsal that begins again may be elsewhere.
@@ -60,7 +64,8 @@ def connector(
                 seen[:] = [rehearsal]
                 rehearsal.requests()
                 return _rehearsal(environment, rehearsal)
-            return Connection(environment, _aws(environment, named), f"the endpoint {named}")
+            place = f"the endpoint {named}"
+            return Connection(environment, _aws(environment, named), place, endpoint=named)
         found = Rehearsal.of(environment.name, state)
         if found is not None:
             seen[:] = [found]
@@ -81,7 +86,8 @@ def connector(
 
 def _rehearsal(environment: Environment, rehearsal: Rehearsal) -> Connection:
     place = f"the rehearsal at {rehearsal.endpoint}"
-    return Connection(environment, _aws(environment, rehearsal.endpoint), place, rehearsal)
+    aws = _aws(environment, rehearsal.endpoint)
+    return Connection(environment, aws, place, rehearsal, rehearsal.endpoint)
 
 
 def _aws(environment: Environment, endpoint: str) -> Aws:

@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from moto import mock_aws
+from moto.core.models import DEFAULT_ACCOUNT_ID
 
 import templates
 from labs.kubernetes.environment import Service, translate
+from labs.place import Place
+from ops.watch.connection import Connection
 from tests.labs.playing import (
     DEPLOYING_SPEED,
     SPEED,
@@ -20,6 +24,7 @@ from tests.labs.playing import (
     patient_project,
     quick_waiters,
 )
+from tests.ops.world import CLUSTER, Wire, World, microservice
 from tests.rehearsal.conftest import usable
 from tests.rehearsal.playing import Played
 
@@ -48,6 +53,30 @@ def edited(graph: templates.Graph) -> Edited:
         return translate(changed_graph, "sandbox").service("web")
 
     return edit
+
+
+@pytest.fixture(scope="module")
+def wire() -> Wire:
+    return Wire()
+
+
+@pytest.fixture
+def world(values: Values, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """An account in moto, with nothing in it."""
+    monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
+    monkeypatch.setenv("MOTO_ECS_SERVICE_RUNNING", "2")  # the rollout is COMPLETED from the start
+    with mock_aws():
+        yield wire.make_world(values)
+
+
+@pytest.fixture
+def boats(world: World, tmp_path: Path) -> Place:
+    """A sandbox there, of a cluster with its instances and of web alone."""
+    world.make_stack("Sandbox-Cluster", CLUSTER)
+    world.make_stack("Sandbox-Web", microservice("web"))
+    words = f"AWS account {DEFAULT_ACCOUNT_ID}, us-east-1"
+    connection = Connection(world.environment, world.aws, words)
+    return Place(world.environment, lambda: connection, tmp_path)
 
 
 @pytest.fixture(scope="module")

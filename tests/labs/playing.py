@@ -7,6 +7,7 @@ import io
 import json
 import shlex
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
     from tests.rehearsal.playing import Played
 
 SPEED = 60.0
+# How a sandbox is that nobody has touched.
+SIZES = (
+    "runs 2 tasks, as at the start",
+    "scales between 2 and 6 tasks, as at the start",
+    "runs 2 tasks, as at the start",
+    "scales between 2 and 4 tasks, as at the start",
+)
+STEADY = "the service is steady, with 2 tasks as at the start"
 # AWS's waits are sped up and a container's start is not: the sandbox's own grace period would be a
 # second, and a request would have half of one. What a container takes to stop is made shorter.
 GRACE_SECONDS = 900
@@ -58,13 +67,21 @@ class Course:
             code = main([verb, str(number), *self.where])
         return Done(code, said.getvalue())
 
-    def start(self, number: int) -> None:
-        """Begin a lab, and see that doing nothing does not pass it."""
+    def start(self, number: int, *, right: Sequence[str] = ()) -> None:
+        """Begin a lab, and see that of what it checks only that is right before anything is done.
+
+        `right` has of each right item, in their order, words that are in it.
+        """
         done = self.run("start", number)
         assert done.code == 0, done.said
         untouched = self.run("check", number)
         assert untouched.code == 1, untouched.said
-        assert "missing" in untouched.said
+        lines = untouched.said.splitlines()
+        found = [line for line in lines if line.startswith("right  ")]
+        assert len(found) == len(right), untouched.said
+        for line, words in zip(found, right, strict=True):
+            assert words in line, untouched.said
+        assert [line for line in lines if line.startswith("missing  ")], untouched.said
 
     def shell(self) -> Shell:
         """Give a shell in which the page's commands find this sandbox and no other."""

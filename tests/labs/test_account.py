@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from moto import mock_aws
 from moto.core.models import DEFAULT_ACCOUNT_ID
 
 from labs import account
@@ -21,7 +19,7 @@ from ops.watch.rehearsal import Rehearsal
 from tests.conftest import Assembly, copy_project
 from tests.labs.pages import PAGES, Shell, follow
 from tests.labs.playing import KINDS
-from tests.ops.world import CLUSTER, Wire, World, microservice
+from tests.ops.world import CLUSTER, World, microservice
 
 PAGE = PAGES / account.LAB.page
 NOTHING = {"Nothing": {"Type": "AWS::SQS::Queue"}}
@@ -32,24 +30,17 @@ SECONDS = 120.0
 NOBODY = "http://127.0.0.1:9"
 
 
-@pytest.fixture(scope="module")
-def wire() -> Wire:
-    return Wire()
-
-
 @pytest.fixture
-def world(values: dict[str, Any], wire: Wire, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """An account with nothing in it."""
-    monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
-    monkeypatch.setenv("MOTO_ECS_SERVICE_RUNNING", "2")  # the rollout is COMPLETED from the start
+def world(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """An account with nothing in it, whose load balancer would answer."""
     monkeypatch.setattr(account, "fetch_status", lambda _: 200)
-    with mock_aws():
-        yield wire.make_world(values)
+    return world
 
 
 def place(world: World, words: str = ON_AWS, rehearsal: Rehearsal | None = None) -> Place:
     """Give the sandbox there, as a new command finds it."""
-    connection = Connection(world.environment, world.aws, words, rehearsal)
+    endpoint = rehearsal.endpoint if rehearsal else None
+    connection = Connection(world.environment, world.aws, words, rehearsal, endpoint)
     return Place(world.environment, lambda: connection)
 
 

@@ -5,14 +5,21 @@ from __future__ import annotations
 import pytest
 
 from tests.conftest import until
-from tests.labs.playing import Course
+from tests.labs.playing import STEADY, Course
 
 pytestmark = pytest.mark.engine
 
 
 def test_a_rollback_is_not_taken_for_a_deployment(redeployed: Course) -> None:
     course = redeployed
-    course.start(7)
+    course.start(
+        7,
+        right=(
+            "the service deploys by ROLLING",
+            "alarms watch deployments, and none rings",
+            STEADY,
+        ),
+    )
     played = course.played
     before = played.described()["taskDefinition"]
     played.fail("image", "web", "crash")

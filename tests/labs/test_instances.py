@@ -2,16 +2,87 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from labs import instances
+from labs.place import Place
 from tests.conftest import until
-from tests.labs.playing import Course
+from tests.labs.playing import STEADY, Course
+from tests.ops.world import World
 
-pytestmark = pytest.mark.engine
+UNTOUCHED = ("2 instances take tasks, as at the start", STEADY)
+
+REMEMBERED: dict[str, Any] = {"capacity": 2, "desired": 2, "refreshes": ["old"], "revisions": []}
 
 
+@pytest.fixture
+def many(world: World, boats: Place) -> list[list[str]]:
+    """Twelve instances that stay and one that goes, all drained; gives who was made ACTIVE."""
+    staying = [f"i-{number:02}" for number in range(12)]
+    there = [*((name, "InService") for name in staying), ("i-going", "Terminating:Wait")]
+    active: list[list[str]] = []
+
+    def updated(given: dict[str, Any]) -> dict[str, Any]:
+        assert len(given["containerInstances"]) <= 10
+        assert given["status"] == "ACTIVE"
+        active.append(given["containerInstances"])
+        return {}
+
+    described = [
+        {"containerInstanceArn": name, "ec2InstanceId": name, "status": "DRAINING"}
+        for name, _ in there
+    ]
+    group = {
+        "Instances": [{"InstanceId": name, "LifecycleState": state} for name, state in there],
+        "DesiredCapacity": 2,
+    }
+    world.answer("ListContainerInstances", lambda _: {"containerInstanceArns": ["any"]})
+    world.answer("DescribeContainerInstances", lambda _: {"containerInstances": described})
+    world.answer("UpdateContainerInstancesState", updated)
+    boats.describe_group = lambda: group  # type: ignore[method-assign,assignment,return-value]
+    return active
+
+
+def reset(place: Place) -> str:
+    definition = place.describe_service()["taskDefinition"]
+    remembered = {**REMEMBERED, "definition": definition, "revisions": [definition]}
+    return "\n".join(instances.reset(place, remembered))
+
+
+def test_only_instances_that_stay_take_tasks_again_ten_in_a_call(
+    boats: Place, many: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(instances, "_refreshes", lambda _: [])
+    assert "12 drained instances take tasks again." in reset(boats)
+    assert [len(some) for some in many] == [10, 2]
+    assert "i-going" not in [name for some in many for name in some]
+
+
+@pytest.mark.parametrize(
+    ("refresh", "status", "is_cancelled"),
+    [("new", "InProgress", True), ("new", "Successful", False), ("old", "InProgress", False)],
+)
+def test_a_refresh_of_the_lab_that_goes_on_is_cancelled_first(
+    world: World, boats: Place, many: list[list[str]], monkeypatch: pytest.MonkeyPatch,
+    refresh: str, status: str, is_cancelled: bool,
+) -> None:  # fmt: skip
+    found = [{"InstanceRefreshId": refresh, "Status": status}]
+    monkeypatch.setattr(instances, "_refreshes", lambda _: found)
+    world.answer("CancelInstanceRefresh", lambda _: {"InstanceRefreshId": refresh})
+    world.calls.clear()
+    assert ("The instance refresh is cancelled" in reset(boats)) is is_cancelled
+    assert ("CancelInstanceRefresh" in world.calls) is is_cancelled
+    if is_cancelled:
+        first = world.calls.index("CancelInstanceRefresh")
+        assert first < world.calls.index("UpdateContainerInstancesState")
+    assert many
+
+
+@pytest.mark.engine
 def test_an_instance_that_is_drained_and_left_so_is_named(course: Course) -> None:
-    course.start(6)
+    course.start(6, right=UNTOUCHED)
     played = course.played
     drained = played.instances()[0]
     played.client("ecs").update_container_instances_state(
@@ -29,8 +100,9 @@ def test_an_instance_that_is_drained_and_left_so_is_named(course: Course) -> Non
     assert found(course, drained["ec2InstanceId"])["status"] == "ACTIVE"
 
 
+@pytest.mark.engine
 def test_a_group_that_was_made_larger_is_not_as_it_was(course: Course) -> None:
-    course.start(6)
+    course.start(6, right=UNTOUCHED)
     group = course.played.client("autoscaling")
     (name,) = (
         one["AutoScalingGroupName"]
@@ -41,6 +113,7 @@ def test_a_group_that_was_made_larger_is_not_as_it_was(course: Course) -> None:
     assert "desired capacity is 2 again" in course.run("reset", 6).said
 
 
+@pytest.mark.engine
 def test_its_page_passes_it(course: Course) -> None:
     answers = course.follow("06-instances.md")
     assert any("was lost with tasks on it" in done.said for done in answers)

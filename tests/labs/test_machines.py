@@ -43,7 +43,7 @@ def answered(
 ) -> Iterator[tuple[Course, Path]]:
     """The lab, started and measured in a folder of its own, and the file of its answers."""
     monkeypatch.setattr(machines, "MEASURED", tmp_path / "measured.json")
-    course.start(2)
+    course.start(2, right=())
     (tmp_path / "measured.json").write_text(json.dumps(MEASURED), encoding="utf-8")
     yield course, course.progress / "sandbox" / machines.ANSWERS_FILE
     assert course.run("reset", 2).code == 0

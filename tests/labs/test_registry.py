@@ -46,7 +46,7 @@ def repository(course: Course) -> Iterator[Repository]:
     (answer,) = ecr.batch_get_image(
         repositoryName=name, imageIds=[{"imageTag": image["imageTags"][0]}]
     )["images"]
-    course.start(3)
+    course.start(3, right=("still names", "is IMMUTABLE"))
     yield Repository(ecr, name, answer["imageManifest"])
     assert course.run("reset", 3).code == 0
     assert ecr.describe_images(repositoryName=name)["imageDetails"] == [image]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.labs.playing import Course
+from tests.labs.playing import SIZES, STEADY, Course
 
 pytestmark = pytest.mark.engine
 
 
 def test_a_group_that_is_enlarged_by_hand_is_named(course: Course) -> None:
-    course.start(8)
+    course.start(8, right=("the group has 2 instances in service", STEADY, *SIZES))
     autoscaling = course.played.client("autoscaling")
     (group,) = autoscaling.describe_auto_scaling_groups()["AutoScalingGroups"]
     autoscaling.set_desired_capacity(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.labs.playing import Course
+from tests.labs.playing import STEADY, Course
 
 pytestmark = pytest.mark.engine
 
 
 def test_a_service_that_is_scaled_down_and_up_was_stopped_by_nobody(course: Course) -> None:
-    course.start(4)
+    course.start(4, right=(STEADY,))
     course.played.scale(1)
     course.played.settle()
     course.played.scale(2)
