@@ -43,8 +43,8 @@ def reset(place: Place, remembered: Remembered) -> Iterator[str]:
     now, then = _strategy(place.describe_service()), remembered["strategy"]
     if now != then:
         yield (
-            f"The service still deploys by {now}, at the start by {then}: that is a setting; take "
-            "it out of cdk.local.json, and deploy."
+            f"The service still deploys by {now}, at the start by {then}: that is a setting, so "
+            "deploy by your own."
         )
 
 
@@ -143,8 +143,8 @@ def _declared(place: Place, remembered: Remembered) -> Item:
         return Item(True, f"the service deploys by {now}, as at the start")
     return Item(
         False,
-        f"the service deploys by {now}, at the start by {then}: take the strategy out of "
-        "cdk.local.json, and deploy",
+        f"the service deploys by {now}, at the start by {then}: python -m labs settings back, and "
+        "deploy",
     )
 
 
@@ -183,7 +183,7 @@ LAB = Lab(
         "A good change is a new revision that still works: the same containers with one more "
         "environment variable.",
         "A strategy is a setting, for it needs a second target group, which the templates make: "
-        "put it into cdk.local.json and deploy. By which strategy each deployment went says "
+        "python -m labs settings put FILE, and deploy. By which strategy each deployment went says "
         "describe-service-deployments.",
     ),
     is_minimum=True,
