@@ -115,7 +115,12 @@ def _not_through(answers: list[Answer], change: Change) -> str:
     if answers[-1].at < int(change.ended):
         return f"the last request came {change.ended - answers[-1].at:.0f} s before its end"
     longest = max(
-        (later.at - one.at for one, later in pairwise(answers) if change.has(one)), default=0
+        (
+            later.at - one.at
+            for one, later in pairwise(answers)
+            if later.at + 1 > change.began and one.at <= change.ended
+        ),
+        default=0,
     )
     during = sum(map(change.has, answers))
     if longest > PAUSE or during < DURING:

@@ -184,7 +184,7 @@ LAB = Lab(
         "A good change is a new revision that still works: the same containers with one more "
         "environment variable.",
         "A strategy is a setting, for it needs a second target group, which the templates make: "
-        "put it into cdk.local.json and deploy. By which strategy each deployment went says "
+        "python -m labs settings put FILE, and deploy. By which strategy each deployment went says "
         "describe-service-deployments.",
     ),
     is_minimum=True,

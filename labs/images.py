@@ -22,22 +22,26 @@ READY = "/health/ready"
 KILLED = 137
 ENGINE_SECONDS = 60
 MIB = 1 << 20
+# What the page's greedy container takes, and as its command has it.
+TAKEN, TAKING = 256 * MIB, "256 << 20"
 
 # What an engine's `inspect` gives of one container or image.
 Inspected = Mapping[str, Any]
 
 
 def begin(_place: Place) -> Remembered:
-    """Remember the containers of these names that are there already; they prove nothing."""
-    return {
+    """Remember the containers and the changed image that are there already; they prove nothing."""
+    containers = {
         engine: [one["Id"] for name in CONTAINERS if (one := _container(engine, name))]
         for engine in ENGINES
     }
+    changed = _image("docker", CHANGED)
+    return {**containers, "changed": changed["Id"] if changed else None}
 
 
 def check(place: Place, remembered: MutableMapping[str, Any]) -> Iterable[Item]:
     """Look at the containers of both engines, and at the layers of the images."""
-    yield _changed()
+    yield _changed(remembered.get("changed"))
     wanted = _limits(place)
     for engine in ENGINES:
         if _ask(engine, "version") is None:
@@ -214,15 +218,36 @@ def _greedy(engine: str, one: Inspected | None) -> Item:
             f"{engine}: {GREEDY} had no memory limit and ended with {state['ExitCode']}; "
             f"{engine} rm {GREEDY}, and again with --memory 128m --memory-swap 128m",
         )
-    # Podman before 5 never says OOMKilled. Seen with 4.3.1.
-    told = state.get("OOMKilled") or engine == "podman"
+    if limit > TAKEN:
+        return Item(
+            False,
+            f"{engine}: {GREEDY} may have {limit // MIB} MiB, so that taking {TAKEN // MIB} does "
+            f"not meet its limit; {engine} rm {GREEDY}, and again with --memory 128m --memory-swap "
+            "128m",
+        )
+    told = state.get("OOMKilled") or _never_tells(engine)
     if state["ExitCode"] != KILLED or not told:
         return Item(
             False,
             f"{engine}: {GREEDY} ended with exit code {state['ExitCode']} and OOMKilled "
             f"{state.get('OOMKilled')}, not killed by the kernel at its limit ({KILLED}, true)",
         )
+    command = " ".join(one["Config"].get("Cmd") or [])
+    if TAKING not in command:
+        return Item(
+            False,
+            f"{engine}: {GREEDY} was killed, and its command ({command}) takes no {TAKEN // MIB} "
+            f"MiB: python -c 'b\"x\" * ({TAKING})'",
+        )
     return Item(True, f"{engine}: {GREEDY} met its limit and was killed, exit code {KILLED}")
+
+
+def _never_tells(engine: str) -> bool:
+    """Whether the engine is Podman before 5, which never says OOMKilled. Seen with 4.3.1."""
+    if engine != "podman":
+        return False
+    major = (_ask(engine, "version", "--format", "{{.Client.Version}}") or "").partition(".")[0]
+    return major.isdecimal() and int(major) < 5
 
 
 def _stopped(engine: str, one: Inspected | None) -> Item:
@@ -248,9 +273,20 @@ def _stopped(engine: str, one: Inspected | None) -> Item:
     return Item(True, f"{engine}: {STOPPED} drained after SIGTERM and ended with exit code 0")
 
 
-def _changed() -> Item:
-    """Whether a second image was built after a change, that shares layers with the first."""
-    first, second = (_layers(_image("docker", tag)) for tag in (IMAGE, CHANGED))
+def _changed(before: str | None) -> Item:
+    """Whether a second image was built after a change, that shares layers with the first.
+
+    `before` is the id of that which was there at the start. A build from the cache may give the
+    same id again, so it must first be removed, and that be remembered.
+    """
+    changed = _image("docker", CHANGED)
+    if changed and changed["Id"] == before:
+        return Item(
+            False,
+            f"docker: {CHANGED} is from before the lab's start: python -m labs reset 1 removes it; "
+            "then start again",
+        )
+    first, second = _layers(_image("docker", IMAGE)), _layers(changed)
     if not first or not second:
         missing = IMAGE if not first else CHANGED
         return Item(

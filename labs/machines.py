@@ -95,8 +95,8 @@ def _fit(answers: Mapping[str, str], fits: Mapping[str, int]) -> Item:
     if answer in fits.values():
         return Item(
             False,
-            f"fit: {answer:g} would fit if nothing else ran out first; divide each of CPU, MEMORY "
-            "and the host ports, and take the least",
+            f"fit: {answer:g} would fit if nothing else ran out first; divide each of "
+            f"{' and '.join(name.upper() for name in fits)}, and take the least",
         )
     return Item(
         False,
@@ -106,14 +106,16 @@ def _fit(answers: Mapping[str, str], fits: Mapping[str, int]) -> Item:
 
 
 def _limit(answers: Mapping[str, str], fits: Mapping[str, int]) -> Item:
-    least = min(fits, key=lambda name: fits[name])
+    least = min(fits.values())
     answer = answers.get("limit", "").lower()
     if not answer:
         return _lacks("limit")
-    if answer == least:
-        return Item(True, f"limit: {least} runs out first")
     if answer not in fits:
         return Item(False, f"limit: expected one of {', '.join(fits)}, got {answer}")
+    if fits[answer] == least:
+        others = [name for name, fit in fits.items() if fit == least and name != answer]
+        also = f", and {' and '.join(others)} with it" if others else ""
+        return Item(True, f"limit: {answer} runs out first{also}")
     return Item(False, f"limit: {answer} is not what runs out first; compare the quotients")
 
 
@@ -123,7 +125,11 @@ def _price(answers: Mapping[str, str], fit: int, kind: str) -> Item:
         return answer
     price = INSTANCES.get(kind)
     if price is None:
-        return Item(True, f"vms_month: docs/cost.md has no price for {kind}; not compared")
+        return Item(
+            answer > 0,
+            f"vms_month: docs/cost.md has no price for {kind}, so {answer:g} was not compared"
+            + ("" if answer > 0 else "; but machines cost more than nothing"),
+        )
     right, one = price * HOURS_A_MONTH * fit, price * HOURS_A_MONTH
     if math.isclose(answer, right, rel_tol=ROUNDED):
         return Item(True, f"vms_month: ${right:.2f} for {fit} machines, ${one:.2f} for the one")

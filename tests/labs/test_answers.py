@@ -51,6 +51,7 @@ def test_a_change_that_was_asked_through_without_failure_is_right(file: Path) ->
         ([range(1000, 1019)], "the last request came 2 s before its end"),
         ([range(990, 1001), range(1021, 1030)], "2 requests came during the change"),
         ([range(990, 1004), range(1020, 1030)], "with up to 17 s between two"),
+        ([range(980, 990), range(1012, 1030)], "with up to 23 s between two"),
     ],
 )
 def test_a_quiet_measurement_proves_nothing(
@@ -61,6 +62,13 @@ def test_a_quiet_measurement_proves_nothing(
     assert not right
     assert expected in words
     assert "ask from before the change until after its end" in words
+
+
+def test_a_short_change_that_nobody_asked_through_is_none(file: Path) -> None:
+    write(file, (range(990, 1001), "200"), (range(1006, 1016), "200"))
+    right, words = good(file, Change(1000.5, 1005.5))
+    assert not right
+    assert "2 requests came during the change, with up to 6 s between two" in words
 
 
 def test_without_a_change_nothing_was_proved(file: Path) -> None:

@@ -141,6 +141,66 @@ def test_what_was_there_before_proves_nothing(
     assert "lab-stop is from before the lab's start" in lines(place, before)
 
 
+TAKES = ["python", "-c", 'b"x" * (256 << 20)']
+
+
+@pytest.mark.parametrize(
+    ("engine", "version", "limit", "command", "told", "expected"),
+    [
+        ("docker", "", 128, TAKES, True, ""),
+        ("podman", "4.3.1", 128, TAKES, False, ""),
+        ("podman", "5.2.0", 128, TAKES, True, ""),
+        ("podman", "5.2.0", 128, TAKES, False, "not killed by the kernel at its limit"),
+        ("podman", None, 128, TAKES, False, "not killed by the kernel at its limit"),
+        ("docker", "4.3.1", 128, TAKES, False, "not killed by the kernel at its limit"),
+        ("podman", "4.3.1", 4096, TAKES, False, "lab-oom may have 4096 MiB, so that taking 256"),
+        ("podman", "4.3.1", 128, ["sleep", "99"], False, "its command (sleep 99) takes no 256 MiB"),
+        ("docker", "", 128, ["sleep", "99"], True, "its command (sleep 99) takes no 256 MiB"),
+    ],
+)
+def test_only_what_takes_more_than_its_limit_met_it(
+    monkeypatch: pytest.MonkeyPatch,
+    engine: str,
+    version: str | None,
+    limit: int,
+    command: list[str],
+    told: bool,
+    expected: str,
+) -> None:
+    monkeypatch.setattr(images, "_ask", lambda *_: version)
+    found = images._greedy(
+        engine,
+        {
+            "State": {"Running": False, "Status": "exited", "ExitCode": 137, "OOMKilled": told},
+            "HostConfig": {"Memory": limit * images.MIB},
+            "Config": {"Cmd": command},
+        },
+    )
+    assert found.right is (expected == "")
+    assert (expected or "met its limit and was killed") in found.words
+
+
+def test_an_image_that_was_changed_before_proves_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = {
+        images.IMAGE: {"Id": "sha256:1", "RootFS": {"Layers": ["base", "one"]}},
+        images.CHANGED: {"Id": "sha256:2", "RootFS": {"Layers": ["base", "two"]}},
+    }
+
+    def inspected(_engine: str, kind: str, name: str) -> dict[str, Any] | None:
+        return there.get(name) if kind == "image" else None
+
+    monkeypatch.setattr(images, "_inspect", inspected)
+    before = dict(images.begin(place))
+    first = next(iter(images.check(place, before)))
+    assert (first.right, "lab-web:changed is from before the lab's start" in first.words) == (
+        False, True,
+    )  # fmt: skip
+    there[images.CHANGED] = {"Id": "sha256:3", "RootFS": {"Layers": ["base", "three"]}}
+    assert next(iter(images.check(place, before))).right
+
+
 def test_the_page_s_options_are_those_of_the_task_definition(graph: templates.Graph) -> None:
     task = task_of(graph, "Sandbox")
     run = containers.run(task.definition, "web", agent=task.agent)

@@ -15,6 +15,7 @@ import pytest
 import templates
 from bench import machines as bench
 from labs import machines
+from labs.lab import Item
 from ops import prices
 from scheduler.agent_settings import agent_settings
 from scheduler.instance_types import instance_type
@@ -95,6 +96,30 @@ def test_a_wrong_answer_is_told_why(answered: tuple[Course, Path]) -> None:
         done = course.run("check", 2)
         assert done.code == 1, answer
         assert expected in done.said
+
+
+def test_where_two_run_out_together_either_is_the_limit() -> None:
+    fits = {"cpu": 4, "memory": 4}
+    assert machines._limit({"limit": "memory"}, fits) == Item(
+        True, "limit: memory runs out first, and cpu with it"
+    )
+    assert machines._limit({"limit": "CPU"}, fits).right
+    assert not machines._limit({"limit": "memory"}, {"cpu": 4, "memory": 9}).right
+    assert machines._limit({"limit": "cpu"}, {"cpu": 4, "memory": 9}) == Item(
+        True, "limit: cpu runs out first"
+    )
+
+
+@pytest.mark.parametrize(("answer", "right"), [("12.5", True), ("0", False), ("-3", False)])
+def test_a_type_without_a_price_still_costs_something(answer: str, right: bool) -> None:
+    found = machines._price({"vms_month": answer}, 4, "x9.huge")
+    assert found.right is right
+    assert f"no price for x9.huge, so {answer} was not compared" in found.words
+
+
+def test_only_what_is_divided_is_told_of() -> None:
+    found = machines._fit({"fit": "9"}, {"cpu": 4, "memory": 9})
+    assert "divide each of CPU and MEMORY, and take the least" in found.words
 
 
 @pytest.mark.engine

@@ -115,7 +115,7 @@ def test_a_file_that_is_no_settings_is_named_and_nothing_is_written(
 
 
 def test_no_page_removes_or_overwrites_the_learner_s_own_settings() -> None:
-    for name in ("09-microservices.md",):
+    for name in ("07-deployments.md", "09-microservices.md"):
         for command in commands(PAGES / name):
             assert "cdk.local.json" not in command.text, f"{name}:{command.line}"
 
