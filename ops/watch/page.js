@@ -581,7 +581,7 @@ function faultNode(fault) {
   const root = element("li");
   const form = element("form");
   form.dataset.kind = fault.kind;
-  form.fault = fault;
+  form.fault = form.shown = fault;
   const row = element("div", "row");
   const choose = (name, on, options) => {
     const title = element("label", "", name);
@@ -603,22 +603,20 @@ function faultNode(fault) {
   }));
   const button = element("button", "do", fault.label);
   button.type = "submit";
-  row.append(button, element("span", "says", fault.says));
+  const says = element("span", "says", fault.says);
+  row.append(button, says);
   const command = element("div", "command");
   const code = element("code");
   code.tabIndex = 0;
   code.setAttribute("role", "group");
-  code.setAttribute("aria-label", `The command for: ${fault.label}`);
   const copy = element("button", "copy", "Copy");
   copy.type = "button";
-  copy.setAttribute("aria-label", `Copy the command for: ${fault.label}`);
   copy.addEventListener("click", async () => {
     await navigator.clipboard.writeText(code.textContent);
     write($("fault-words"), "Copied.");
   });
   command.append(code, copy);
-  form.code = code;
-  form.button = button;
+  Object.assign(form, { code, button, says, copy });
   form.append(row, command);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -628,11 +626,15 @@ function faultNode(fault) {
   return root;
 }
 
+const mayComeBack = (one) => one.status === "DRAINING" && !one.lifecycle.startsWith("Terminating");
+
 const CHOICES = {
   task: () => all("task").filter((one) => one.phase === "running")
     .map((one) => [one.id, `${one.letter} ${label(one.service)} ${short(one.id)}`]),
   instance: () => all("instance").filter((one) => one.status === "ACTIVE").map((one) => [one.id, `${one.id} in ${one.zone}`]),
-  arn: () => all("instance").filter((one) => one.status === "ACTIVE").map((one) => [one.arn, `${one.id} in ${one.zone}`]),
+  // What drains is chosen last, and only as long as Auto Scaling does not end it.
+  arn: () => all("instance").filter((one) => one.status === "ACTIVE" || mayComeBack(one))
+    .map((one) => [one.arn, `${one.id} in ${one.zone}${mayComeBack(one) ? ", draining" : ""}`, mayComeBack(one)]),
   zone: () => all("zone").map((one) => [one.name, one.name]),
   service: () => all("service").map((one) => [one.name, one.label]),
 };
@@ -644,7 +646,8 @@ function showChoices() {
       showCommand(form);
       continue;
     }
-    const wanted = CHOICES[choice.dataset.by ?? choice.dataset.on]().sort((a, b) => (a[1] < b[1] ? -1 : 1));
+    const wanted = CHOICES[choice.dataset.by ?? choice.dataset.on]()
+      .sort((a, b) => (a[2] ?? 0) - (b[2] ?? 0) || (a[1] < b[1] ? -1 : 1));
     const text = JSON.stringify(wanted);
     if (choice.dataset.shown === text) continue;
     choice.dataset.shown = text;
@@ -660,8 +663,17 @@ function showChoices() {
   }
 }
 
+// For an instance that drains, what undoes it takes the fault's place.
 function showCommand(form) {
-  let command = form.fault.command;
+  const { fault } = form;
+  const drains = fault.undo && all("instance").some((one) => one.arn === form.target_.value && mayComeBack(one));
+  const shown = form.shown = drains ? fault.undo : fault;
+  write(form.button, shown.label);
+  mark(form.button, "data-kind", shown.kind);
+  write(form.says, shown.says);
+  mark(form.code, "aria-label", `The command for: ${shown.label}`);
+  mark(form.copy, "aria-label", `Copy the command for: ${shown.label}`);
+  let { command } = shown;
   if (form.target_) command = command.replaceAll("{target}", form.target_.value || "...");
   if (form.how) command = command.replaceAll("{how}", form.how.value);
   write(form.code, command);
@@ -669,7 +681,7 @@ function showCommand(form) {
 
 async function carryOut(form) {
   form.button.disabled = true;
-  write($("fault-words"), `${form.fault.label}…`);
+  write($("fault-words"), `${form.shown.label}…`);
   try {
     const answer = await fetch("fault", {
       method: "POST",
@@ -677,7 +689,7 @@ async function carryOut(form) {
         "Content-Type": "application/json",
         "X-Drydock-Token": document.querySelector("meta[name=token]").content,
       },
-      body: JSON.stringify({ kind: form.fault.kind, target: form.target_?.value, how: form.how?.value }),
+      body: JSON.stringify({ kind: form.shown.kind, target: form.target_?.value, how: form.how?.value }),
     });
     const said = await answer.json();
     write($("fault-words"), (answer.ok ? "" : "Refused: ") + said.words);
