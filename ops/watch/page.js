@@ -436,6 +436,23 @@ function density() {
   $("loose").dataset.density = wanted === "dense" ? "close" : wanted;
 }
 
+// What there is none of is said, once it is known that there is none.
+const NONE = {
+  instance: "There are no instances: none is wanted, or none has booted yet.",
+  service: "There are no services yet.",
+  event: "None yet.",
+  stopped: "None in the last hour.",
+};
+
+function showNone() {
+  if (!meta.read_at) return;
+  for (const [kind, words] of Object.entries(NONE)) {
+    write($(`${kind}-none`), words);
+    $(`${kind}-none`).hidden = all(kind).length > 0;
+  }
+  showFigures();
+}
+
 // Details of one task or instance.
 
 const DETAILS = {
@@ -680,6 +697,7 @@ function showCommand(form) {
 }
 
 async function carryOut(form) {
+  const focused = document.activeElement;
   form.button.disabled = true;
   write($("fault-words"), `${form.shown.label}…`);
   try {
@@ -697,6 +715,8 @@ async function carryOut(form) {
     write($("fault-words"), `The watch does not answer: ${error.message}`);
   }
   form.button.disabled = Boolean(form.target_ && !form.target_.options.length);
+  // A button that is disabled loses the focus; who has not gone on has it back.
+  if (document.activeElement === document.body) focused.focus();
 }
 
 // What comes.
@@ -745,13 +765,13 @@ function apply(message) {
     keepOneStop();
     $("loose").hidden = !$("loose").querySelector(".task:not(.leaving)");
   }
-  if (has("instance", "service")) showFigures();
   if (has("target", "task")) showTargets();
-  if (has("stopped")) $("stopped-none").hidden = all("stopped").length > 0;
   if (kinds.event && !first) for (const key of kinds.event.slice(-3)) say(plain(records.get(key)));
   if (records.has("meta")) {
+    const unread = !meta.read_at;
     meta = records.get("meta");
     showMeta();
+    if (unread || has("instance", "service", "event", "stopped")) showNone();
   }
   samples.push(...message.samples);
   samples.splice(0, Math.max(0, samples.length - SAMPLES));
