@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -155,29 +156,27 @@ def test_what_is_no_endpoint_is_said_with_its_place(
     connector(environment, on_aws=True, state=tmp_path, variables=variables)
 
 
-class Other:
-    """A program that is no rehearsal, at a port: it answers each connection with what it has."""
+@contextmanager
+def other(answer: bytes) -> Iterator[str]:
+    """Run a program that is no rehearsal, and says that to everybody; give its URL."""
+    listening = socket.create_server(("127.0.0.1", 0))
 
-    def __init__(self, *answers: bytes) -> None:
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self._answers = answers
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(answer)
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-
-    def _serve(self) -> None:
-        for answer in self._answers:
-            connection, _ = self._socket.accept()
-            with connection:
-                connection.recv(65536)
-                connection.sendall(answer)
-
-    def end(self) -> None:
-        self._thread.join(10)
-        self._socket.close()
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+        listening.close()
 
 
 def answered(body: str) -> bytes:
@@ -203,14 +202,13 @@ OTHERS = {
 def test_a_port_that_is_another_programs_by_now_is_no_rehearsal(
     answer: bytes, play: Play, tmp_path: Path
 ) -> None:
-    other = Other(answer, answer, answer)
-    play(other.url)
-    assert Rehearsal.of("sandbox", tmp_path) is None
-    rehearsal = Rehearsal("sandbox", other.url, tmp_path / "sandbox")
-    for ask in (rehearsal.requests, lambda: rehearsal.command("restore")):
-        with pytest.raises((NotPlayedError, RefusedError)):
-            ask()
-    other.end()
+    with other(answer) as url:
+        play(url)
+        assert Rehearsal.of("sandbox", tmp_path) is None
+        rehearsal = Rehearsal("sandbox", url, tmp_path / "sandbox")
+        for ask in (rehearsal.requests, lambda: rehearsal.command("restore")):
+            with pytest.raises((NotPlayedError, RefusedError)):
+                ask()
 
 
 @pytest.mark.parametrize(
