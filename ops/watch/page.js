@@ -376,7 +376,7 @@ function showTraffic() {
   if (!latest) {
     write($("figure-requests"), "–");
     write($("figure-failures"), "–");
-    write($("traffic-words"), meta.rates_error || `No sample yet, from ${meta.rates}.`);
+    write($("traffic-words"), meta.rates_error || `No sample yet${meta.rates && `, from ${meta.rates}`}.`);
     return;
   }
   write($("figure-requests"), rate(latest.requests));
@@ -651,7 +651,7 @@ const CHOICES = {
   instance: () => all("instance").filter((one) => one.status === "ACTIVE").map((one) => [one.id, `${one.id} in ${one.zone}`]),
   // What drains is chosen last, and only as long as Auto Scaling does not end it.
   arn: () => all("instance").filter((one) => one.status === "ACTIVE" || mayComeBack(one))
-    .map((one) => [one.arn, `${one.id} in ${one.zone}${mayComeBack(one) ? ", draining" : ""}`, mayComeBack(one)]),
+    .map((one) => [one.arn, `${mayComeBack(one) ? "draining: " : ""}${one.id} in ${one.zone}`, mayComeBack(one)]),
   zone: () => all("zone").map((one) => [one.name, one.name]),
   service: () => all("service").map((one) => [one.name, one.label]),
 };
@@ -765,13 +765,14 @@ function apply(message) {
     keepOneStop();
     $("loose").hidden = !$("loose").querySelector(".task:not(.leaving)");
   }
-  if (has("target", "task")) showTargets();
+  if (has("target", "task") || (!meta.read_at && records.get("meta")?.read_at)) showTargets();
   if (kinds.event && !first) for (const key of kinds.event.slice(-3)) say(plain(records.get(key)));
   if (records.has("meta")) {
-    const unread = !meta.read_at;
+    const before = meta;
     meta = records.get("meta");
     showMeta();
-    if (unread || has("instance", "service", "event", "stopped")) showNone();
+    if (meta.rates_error !== before.rates_error || meta.rates !== before.rates) showTraffic();
+    if (!before.read_at || has("instance", "service", "event", "stopped")) showNone();
   }
   samples.push(...message.samples);
   samples.splice(0, Math.max(0, samples.length - SAMPLES));

@@ -197,7 +197,7 @@ def test_an_instance_that_drains_is_taken_back_where_it_was_drained(
             "Copy the command for: Take tasks again"
         )
         expect(form.locator("option")).to_have_text(
-            [f"{other.id} in {other.zone}", f"{active.id} in {active.zone}, draining"]
+            [f"{other.id} in {other.zone}", f"draining: {active.id} in {active.zone}"]
         )
         page.locator(f"[data-instance='{other.id}'] .name").click()
         expect(button).to_have_text("Drain an instance")
@@ -218,10 +218,14 @@ def test_what_there_is_none_of_is_said_once_it_is_known(page: Page) -> None:
         expect(page.locator("#problem")).to_contain_text("AWS refused")
         for kind in none:
             expect(page.locator(f"#{kind}-none")).to_have_text("Nothing is read yet.")
+        expect(page.locator("#targets-words")).to_have_text("Nothing is read yet.")
+        expect(page.locator("#traffic-words")).to_have_text("No sample yet.")
         expect(page.locator("#figure-instances")).to_have_text(re.compile(r"^\D$"))
         scene.show()
         expect(page.locator("#instance-none")).to_contain_text("There are no instances")
         expect(page.locator("#service-none")).to_have_text("There are no services yet.")
+        expect(page.locator("#targets-words")).to_have_text("None registered.")
+        expect(page.locator("#traffic-words")).to_have_text("No sample yet, from a test.")
         expect(page.locator("#figure-instances")).to_have_text("0")
         expect(page.locator("#figure-tasks")).to_have_text("0 of 0")
         expect(page.locator(".zone")).to_contain_text("0 instances, 0 tasks")
