@@ -175,14 +175,14 @@ def test_an_instance_that_drains_is_taken_back_where_it_was_drained(
         form = page.locator("form[data-kind=drain]")
         button, code = form.locator("button.do"), form.locator("code")
         said = page.locator("#fault-words")
-        update = "aws ecs update-container-instances-state --cluster boats --container-instances"
+        command = "aws ecs update-container-instances-state --cluster boats --container-instances"
         there = "--endpoint-url http://127.0.0.1:9 --region us-east-1"
         # What Auto Scaling ends takes no tasks again.
         expect(form.locator("option")).to_have_text(
             [f"{one.id} in {one.zone}" for one in (active, other)]
         )
         expect(button).to_have_text("Drain an instance")
-        expect(code).to_have_text(f"{update} {active.arn} --status DRAINING {there}")
+        expect(code).to_have_text(f"{command} {active.arn} --status DRAINING {there}")
         button.focus()
         page.keyboard.press("Enter")
         expect(page.locator("#fault-words")).to_have_text(
@@ -191,7 +191,7 @@ def test_an_instance_that_drains_is_taken_back_where_it_was_drained(
         expect(button).to_be_focused()
         scene.show(Snapshot("boats", instances=(drains, other)))
         expect(page.get_by_role("button", name="Take tasks again", exact=True)).to_be_focused()
-        expect(code).to_have_text(f"{update} {active.arn} --status ACTIVE {there}")
+        expect(code).to_have_text(f"{command} {active.arn} --status ACTIVE {there}")
         expect(code).to_have_accessible_name("The command for: Take tasks again")
         expect(form.locator("button.copy")).to_have_accessible_name(
             "Copy the command for: Take tasks again"
