@@ -25,6 +25,7 @@ from ops.engine import Engine
 from ops.environment import Environment, Failed
 from ops.preflight import clear_deploy, clear_destroy, identify, read_environment
 from ops.watch.connection import connector
+from ops.watch.read import Versions
 from ops.watch.rehearsal import STATE
 from ops.watch.server import PORT, Server
 from ops.watch.watcher import Watcher, open_source
@@ -137,7 +138,7 @@ def _watch(options: argparse.Namespace) -> int:
         environment, endpoint=options.endpoint, on_aws=options.aws, state=options.state
     )
     now, wall = time.monotonic, time.time
-    find_source = partial(open_source, connect, now=now, wall=wall)
+    find_source = partial(open_source, connect, Versions(), now=now, wall=wall)
     watcher = Watcher(environment.name, find_source, now=now, wall=wall, say=say)
     server = Server(watcher, port=options.port, wall=wall)
     try:

@@ -6,9 +6,11 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
+from botocore.utils import is_valid_uri
 
 from ops.aws import Aws
 from ops.environment import Environment, Failed
@@ -50,9 +52,11 @@ def connector(
     """Say where to look: at `endpoint`, else $AWS_ENDPOINT_URL, else a rehearsal, else on AWS.
 
     `on_aws` looks on AWS whatever else there is. Where a rehearsal was found it stays one: its
-    end does not turn the picture into one of an account.
+    end does not turn the picture into one of an account. Raises Failed for what is no URL.
     """
     named = endpoint or variables.get("AWS_ENDPOINT_URL")
+    if named and not on_aws:
+        _check("--endpoint" if endpoint else "AWS_ENDPOINT_URL", named)
     seen: list[Rehearsal] = []
 
     def connect() -> Connection:
@@ -82,6 +86,20 @@ def connector(
             ) from failed
 
     return connect
+
+
+def _check(place: str, url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        # That of a port that is none raises.
+        good = parts.scheme in {"http", "https"} and is_valid_uri(url) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise Failed(
+            f"{place}: expected http:// or https:// and a host, as http://127.0.0.1:4566, "
+            f"got {url!r}"
+        )
 
 
 def _rehearsal(environment: Environment, rehearsal: Rehearsal) -> Connection:

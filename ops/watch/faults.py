@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ops.watch.rehearsal import RefusedError, Rehearsal
 
@@ -28,7 +28,8 @@ IMAGES: Mapping[str, str] = {
 class Fault:
     """Something to break: `on` is what is chosen for it, a task, instance, zone or service.
 
-    `command` does the same in a terminal, with TARGET and HOW for the choices.
+    `command` does the same in a terminal, with TARGET and HOW for the choices. `undo` takes its
+    place for an instance that is DRAINING.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class Fault:
     says: str
     command: str
     hows: Mapping[str, str]
+    undo: Fault | None = None
 
 
 class Faults:
@@ -57,14 +59,22 @@ class Faults:
         there = f"--endpoint-url {self._rehearsal.endpoint} --region {self._aws.region}"
         cluster = f"--cluster {self._cluster}"
         no: Mapping[str, str] = {}
+        update = (
+            f"aws ecs update-container-instances-state {cluster} --container-instances {TARGET}"
+        )
+        # Nothing is moved back to it: "the scheduler can begin scheduling tasks on the instance
+        # again". Source, read 2026-11-29: API_UpdateContainerInstancesState.html of
+        # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/
+        undo = Fault("activate", "instance", "Take tasks again",
+                     "New tasks may be placed on it; those that left it stay where they are.",
+                     f"{update} --status ACTIVE {there}", no)  # fmt: skip
         return [
             Fault("stop-task", "task", "Stop a task",
                   "ECS takes its target out, sends SIGTERM, and starts another.",
                   f"aws ecs stop-task {cluster} --task {TARGET} {there}", no),
             Fault("drain", "instance", "Drain an instance",
                   "Its tasks are replaced elsewhere first, then stopped.",
-                  f"aws ecs update-container-instances-state {cluster} --status DRAINING "
-                  f"--container-instances {TARGET} {there}", no),
+                  f"{update} --status DRAINING {there}", no, undo=undo),
             Fault("instance", "instance", "Lose an instance",
                   "It is gone without warning, with all that runs on it.",
                   f"{ours} fail{where} instance {TARGET}", no),
@@ -85,7 +95,7 @@ class Faults:
         Raises RefusedError for what there is not, NotPlayedError where nobody plays, and
         botocore's errors.
         """
-        offered = {one.kind: one for one in self.offered()}
+        offered = {each.kind: each for one in self.offered() for each in (one, one.undo) if each}
         if kind not in offered:
             raise RefusedError(f"{kind}: expected one of {', '.join(offered) or 'none'}")
         if offered[kind].on and not target:
@@ -94,16 +104,19 @@ class Faults:
             self._aws.ecs.stop_task(cluster=self._cluster, task=target)
             return f"Task {target} is told to stop."
         if kind == "drain":
-            return self._drain(target)
+            self._set(target, "DRAINING")
+            return f"Container instance {target} drains."
+        if kind == "activate":
+            self._set(target, "ACTIVE")
+            return f"Container instance {target} takes tasks again."
         if kind == "restore":
             return self._rehearsal.command("restore")
         arguments = [target, how] if how else [target]
         return self._rehearsal.command("fail", kind=kind, arguments=arguments)
 
-    def _drain(self, target: str) -> str:
+    def _set(self, target: str, status: Literal["ACTIVE", "DRAINING"]) -> None:
         answer = self._aws.ecs.update_container_instances_state(
-            cluster=self._cluster, containerInstances=[target], status="DRAINING"
+            cluster=self._cluster, containerInstances=[target], status=status
         )
         if answer["failures"]:
             raise RefusedError(f"{target}: {answer['failures'][0].get('reason', 'not found')}")
-        return f"Container instance {target} drains."

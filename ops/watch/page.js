@@ -376,7 +376,7 @@ function showTraffic() {
   if (!latest) {
     write($("figure-requests"), "–");
     write($("figure-failures"), "–");
-    write($("traffic-words"), meta.rates_error || `No sample yet, from ${meta.rates}.`);
+    write($("traffic-words"), meta.rates_error || `No sample yet${meta.rates && `, from ${meta.rates}`}.`);
     return;
   }
   write($("figure-requests"), rate(latest.requests));
@@ -434,6 +434,23 @@ function density() {
   const wanted = count <= 12 ? "roomy" : count <= 60 ? "close" : "dense";
   if ($("zones").dataset.density !== wanted) $("zones").dataset.density = wanted;
   $("loose").dataset.density = wanted === "dense" ? "close" : wanted;
+}
+
+// What there is none of is said, once it is known that there is none.
+const NONE = {
+  instance: "There are no instances: none is wanted, or none has booted yet.",
+  service: "There are no services yet.",
+  event: "None yet.",
+  stopped: "None in the last hour.",
+};
+
+function showNone() {
+  if (!meta.read_at) return;
+  for (const [kind, words] of Object.entries(NONE)) {
+    write($(`${kind}-none`), words);
+    $(`${kind}-none`).hidden = all(kind).length > 0;
+  }
+  showFigures();
 }
 
 // Details of one task or instance.
@@ -581,7 +598,7 @@ function faultNode(fault) {
   const root = element("li");
   const form = element("form");
   form.dataset.kind = fault.kind;
-  form.fault = fault;
+  form.fault = form.shown = fault;
   const row = element("div", "row");
   const choose = (name, on, options) => {
     const title = element("label", "", name);
@@ -603,22 +620,20 @@ function faultNode(fault) {
   }));
   const button = element("button", "do", fault.label);
   button.type = "submit";
-  row.append(button, element("span", "says", fault.says));
+  const says = element("span", "says", fault.says);
+  row.append(button, says);
   const command = element("div", "command");
   const code = element("code");
   code.tabIndex = 0;
   code.setAttribute("role", "group");
-  code.setAttribute("aria-label", `The command for: ${fault.label}`);
   const copy = element("button", "copy", "Copy");
   copy.type = "button";
-  copy.setAttribute("aria-label", `Copy the command for: ${fault.label}`);
   copy.addEventListener("click", async () => {
     await navigator.clipboard.writeText(code.textContent);
     write($("fault-words"), "Copied.");
   });
   command.append(code, copy);
-  form.code = code;
-  form.button = button;
+  Object.assign(form, { code, button, says, copy });
   form.append(row, command);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -628,11 +643,15 @@ function faultNode(fault) {
   return root;
 }
 
+const mayComeBack = (one) => one.status === "DRAINING" && !one.lifecycle.startsWith("Terminating");
+
 const CHOICES = {
   task: () => all("task").filter((one) => one.phase === "running")
     .map((one) => [one.id, `${one.letter} ${label(one.service)} ${short(one.id)}`]),
   instance: () => all("instance").filter((one) => one.status === "ACTIVE").map((one) => [one.id, `${one.id} in ${one.zone}`]),
-  arn: () => all("instance").filter((one) => one.status === "ACTIVE").map((one) => [one.arn, `${one.id} in ${one.zone}`]),
+  // What drains is chosen last, and only as long as Auto Scaling does not end it.
+  arn: () => all("instance").filter((one) => one.status === "ACTIVE" || mayComeBack(one))
+    .map((one) => [one.arn, `${mayComeBack(one) ? "draining: " : ""}${one.id} in ${one.zone}`, mayComeBack(one)]),
   zone: () => all("zone").map((one) => [one.name, one.name]),
   service: () => all("service").map((one) => [one.name, one.label]),
 };
@@ -644,7 +663,8 @@ function showChoices() {
       showCommand(form);
       continue;
     }
-    const wanted = CHOICES[choice.dataset.by ?? choice.dataset.on]().sort((a, b) => (a[1] < b[1] ? -1 : 1));
+    const wanted = CHOICES[choice.dataset.by ?? choice.dataset.on]()
+      .sort((a, b) => (a[2] ?? 0) - (b[2] ?? 0) || (a[1] < b[1] ? -1 : 1));
     const text = JSON.stringify(wanted);
     if (choice.dataset.shown === text) continue;
     choice.dataset.shown = text;
@@ -660,16 +680,26 @@ function showChoices() {
   }
 }
 
+// For an instance that drains, what undoes it takes the fault's place.
 function showCommand(form) {
-  let command = form.fault.command;
+  const { fault } = form;
+  const drains = fault.undo && all("instance").some((one) => one.arn === form.target_.value && mayComeBack(one));
+  const shown = form.shown = drains ? fault.undo : fault;
+  write(form.button, shown.label);
+  mark(form.button, "data-kind", shown.kind);
+  write(form.says, shown.says);
+  mark(form.code, "aria-label", `The command for: ${shown.label}`);
+  mark(form.copy, "aria-label", `Copy the command for: ${shown.label}`);
+  let { command } = shown;
   if (form.target_) command = command.replaceAll("{target}", form.target_.value || "...");
   if (form.how) command = command.replaceAll("{how}", form.how.value);
   write(form.code, command);
 }
 
 async function carryOut(form) {
+  const focused = document.activeElement;
   form.button.disabled = true;
-  write($("fault-words"), `${form.fault.label}…`);
+  write($("fault-words"), `${form.shown.label}…`);
   try {
     const answer = await fetch("fault", {
       method: "POST",
@@ -677,7 +707,7 @@ async function carryOut(form) {
         "Content-Type": "application/json",
         "X-Drydock-Token": document.querySelector("meta[name=token]").content,
       },
-      body: JSON.stringify({ kind: form.fault.kind, target: form.target_?.value, how: form.how?.value }),
+      body: JSON.stringify({ kind: form.shown.kind, target: form.target_?.value, how: form.how?.value }),
     });
     const said = await answer.json();
     write($("fault-words"), (answer.ok ? "" : "Refused: ") + said.words);
@@ -685,6 +715,8 @@ async function carryOut(form) {
     write($("fault-words"), `The watch does not answer: ${error.message}`);
   }
   form.button.disabled = Boolean(form.target_ && !form.target_.options.length);
+  // A button that is disabled loses the focus; who has not gone on has it back.
+  if (document.activeElement === document.body) focused.focus();
 }
 
 // What comes.
@@ -733,13 +765,14 @@ function apply(message) {
     keepOneStop();
     $("loose").hidden = !$("loose").querySelector(".task:not(.leaving)");
   }
-  if (has("instance", "service")) showFigures();
-  if (has("target", "task")) showTargets();
-  if (has("stopped")) $("stopped-none").hidden = all("stopped").length > 0;
+  if (has("target", "task") || (!meta.read_at && records.get("meta")?.read_at)) showTargets();
   if (kinds.event && !first) for (const key of kinds.event.slice(-3)) say(plain(records.get(key)));
   if (records.has("meta")) {
+    const before = meta;
     meta = records.get("meta");
     showMeta();
+    if (meta.rates_error !== before.rates_error || meta.rates !== before.rates) showTraffic();
+    if (!before.read_at || has("instance", "service", "event", "stopped")) showNone();
   }
   samples.push(...message.samples);
   samples.splice(0, Math.max(0, samples.length - SAMPLES));

@@ -59,15 +59,19 @@ class Rates(Protocol):
 
 
 class CloudWatchRates:
-    """Asks CloudWatch, twice a minute, for the balancers' minutes."""
+    """Asks CloudWatch, twice a minute, for the balancers' minutes; `balancers` gives the ARNs."""
 
     source = "CloudWatch, in sums of a minute"
 
     def __init__(
-        self, client: CloudWatchClient, balancers: Sequence[str], *, wall: Callable[[], float]
+        self,
+        client: CloudWatchClient,
+        balancers: Callable[[], Sequence[str]],
+        *,
+        wall: Callable[[], float],
     ) -> None:
         self._client = client
-        self._balancers = [arn.partition(":loadbalancer/")[2] for arn in balancers]
+        self._balancers = balancers
         self._wall = wall
         self._asked = 0.0
         self._told = 0.0
@@ -75,11 +79,12 @@ class CloudWatchRates:
     def read(self) -> list[Sample]:
         """Give the minutes that were not given before; raises botocore's errors."""
         now = self._wall()
-        if not self._balancers or now - self._asked < EVERY_SECONDS:
+        balancers = [arn.partition(":loadbalancer/")[2] for arn in self._balancers()]
+        if not balancers or now - self._asked < EVERY_SECONDS:
             return []
         self._asked = now
         begin = (now // MINUTE - MINUTES) * MINUTE
-        sums = self._sums(begin, now)
+        sums = self._sums(balancers, begin, now)
         told = max((moment for one in sums.values() for moment in one), default=0.0)
         # A minute of which nothing is said had no request, unless it is too early to say.
         last = max(told, (now - LATE_SECONDS) // MINUTE * MINUTE)
@@ -102,7 +107,9 @@ class CloudWatchRates:
             self._told = samples[-1].at
         return samples
 
-    def _sums(self, begin: float, end: float) -> dict[str, dict[float, float]]:
+    def _sums(
+        self, balancers: Sequence[str], begin: float, end: float
+    ) -> dict[str, dict[float, float]]:
         """Ask for the sums by metric and the begin of the minute, over all balancers."""
         queries: Any = [
             {
@@ -117,7 +124,7 @@ class CloudWatchRates:
                     "Stat": "Sum",
                 },
             }
-            for number, balancer in enumerate(self._balancers)
+            for number, balancer in enumerate(balancers)
             for name, metric in METRICS.items()
         ]
         pages = self._client.get_paginator("get_metric_data").paginate(

@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from ops.aws import Aws
-from ops.environment import (
-    BALANCER,
-    CLUSTER,
-    GROUP,
-    SERVICE,
-    Environment,
-    Failed,
-    of_kind,
-    resources,
-    stacks,
-)
+from ops.watch.finding import Finder
 from ops.watch.snapshot import (
     Deployment,
     Event,
@@ -46,63 +35,33 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 Described = Mapping[str, Any]
 
 
-class NotDeployedError(Failed):
-    """The environment is not there, or not yet."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """What CloudFormation says that an environment is: names and ARNs.
-
-    `labels` are what the settings call the services, by the names that they have in ECS.
-    """
-
-    cluster: str
-    groups: tuple[str, ...]
-    balancers: tuple[str, ...]
-    labels: Mapping[str, str]
-
-
-def find(aws: Aws, environment: Environment) -> Found:
-    """Find an environment's cluster; raise NotDeployedError where there is none."""
-    names = [one["StackName"] for one in stacks(aws.cloudformation, environment)]
-    made = resources(aws.cloudformation, names)
-    clusters = of_kind(made, CLUSTER)
-    if not clusters:
-        raise NotDeployedError(
-            f"{environment.name} is not deployed there: no stack of it has a cluster; "
-            f"run: make local ENV={environment.name}, or make deploy ENV={environment.name}"
-        )
-    labels = {environment.service_stack(name): name for name in environment.settings.services}
-    return Found(
-        cluster=clusters[0],
-        groups=tuple(of_kind(made, GROUP)),
-        balancers=tuple(of_kind(made, BALANCER)),
-        labels={
-            one.id.rpartition("/")[2]: labels.get(one.stack, one.stack)
-            for one in made
-            if one.kind == SERVICE
-        },
-    )
-
-
 class Reader:
     """Reads one cluster; remembers which letters its versions have, and what has stopped.
 
-    Raises what the clients raise, botocore's errors, and is then as it was before. `now` gives
-    seconds that only go forward; the groups are read no more often than every `groups_every` of
-    them, since nothing but a boot shows there first.
+    Raises what the clients raise, botocore's errors, and is then as it was before; and
+    NotDeployedError where the environment has another cluster by now. `now` gives seconds that only
+    go forward; the groups are read no more often than every `groups_every` of them, since nothing
+    but a boot shows there first. `versions` are those of the reader before, of which the letters
+    are kept as long as one of them is still deployed.
     """
 
     def __init__(
-        self, aws: Aws, found: Found, *, now: Callable[[], float], groups_every: float = 0
+        self,
+        aws: Aws,
+        finder: Finder,
+        *,
+        now: Callable[[], float],
+        groups_every: float = 0,
+        versions: Versions | None = None,
     ) -> None:
         self._aws = aws
-        self._found = found
+        self._finder = finder
+        self._found = finder.found
         self._now = now
         self._groups_every = groups_every
         self._groups: tuple[float, list[Described]] | None = None
-        self._versions = Versions()
+        self._versions = versions or Versions()
+        self._has_read = False
         self._stopped: dict[str, Described] = {}
         self._calls = 0
 
@@ -110,9 +69,8 @@ class Reader:
         """Read everything once."""
         self._calls = 0
         services = self._services()
-        for one in sorted(services, key=lambda one: str(one["serviceName"])):
-            for each in sorted(one["deployments"], key=lambda each: _at(each, "createdAt")):
-                self._versions.of(one["serviceName"], each["id"])
+        self._found = self._finder.look(str(one["serviceName"]) for one in services)
+        self._letter(services)
         instances = self._instances()
         ids = {one["containerInstanceArn"]: _ec2_id(one) for one in instances}
         tasks = self._tasks()
@@ -134,6 +92,20 @@ class Reader:
             events=tuple(self._events(services)),
             calls=self._calls,
         )
+
+    def _letter(self, services: Iterable[Described]) -> None:
+        """Give the deployments their letters, each service's in the order of their ages."""
+        deployed = [
+            (str(one["serviceName"]), str(each["id"]))
+            for one in sorted(services, key=lambda one: str(one["serviceName"]))
+            for each in sorted(one["deployments"], key=lambda each: _at(each, "createdAt"))
+        ]
+        if not self._has_read and not any(self._versions.knows(*one) for one in deployed):
+            # Another cluster, if only of the same name: nothing of the old one is there.
+            self._versions.forget()
+        self._has_read = True
+        for one in deployed:
+            self._versions.of(*one)
 
     # What is asked of AWS.
 
@@ -199,6 +171,10 @@ class Reader:
         return found
 
     def _read_groups(self) -> list[Described]:
+        # Without a name all groups of the account are described. Source, read 2026-11-29:
+        # https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_DescribeAutoScalingGroups.html
+        if not self._found.groups:
+            return []
         now = self._now()
         if self._groups is None or now - self._groups[0] >= self._groups_every:
             pages = self._aws.autoscaling.get_paginator("describe_auto_scaling_groups").paginate(
@@ -311,6 +287,14 @@ class Versions:
 
     def __init__(self) -> None:
         self._known: dict[str, list[str]] = {}
+
+    def knows(self, service: str, version: str) -> bool:
+        """Whether that version has its letter."""
+        return version in self._known.get(service, ())
+
+    def forget(self) -> None:
+        """Begin with the first letter again, for every service."""
+        self._known.clear()
 
     def of(self, service: str, version: str) -> tuple[str, int]:
         """Give a version's letter, and the number of its colour."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -44,7 +45,7 @@ class Rehearsal:
         try:
             status = json.loads((folder / "status.json").read_text(encoding="utf-8"))
             found = cls(environment, str(status["endpoint"]), folder)
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return None
         return found if found.answers() else None
 
@@ -58,8 +59,15 @@ class Rehearsal:
 
     def requests(self) -> tuple[float, Counts]:
         """Give when it was asked (since the epoch), and its counters by target group."""
-        answer = self._ask(urllib.request.Request(self.endpoint + ROUTE + "requests"), SECONDS)  # noqa: S310
-        return float(answer["at"]), answer["groups"]
+        answer = self._ask("requests", SECONDS)
+        try:
+            counts = {
+                group: {name: int(one[name]) for name in ("requests", "failures")}
+                for group, one in answer["groups"].items()
+            }
+            return float(answer["at"]), counts
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise NotPlayedError(self.gone) from error
 
     def may_be_broken(self) -> bool:
         """Whether its token is here, without which it takes no command."""
@@ -71,22 +79,30 @@ class Rehearsal:
             token = (self.folder / "token").read_text(encoding="ascii")
         except OSError as error:
             raise NotPlayedError(self.gone) from error
-        request = urllib.request.Request(  # noqa: S310 - http, as the status file or the user says
-            self.endpoint + ROUTE + verb,
-            data=json.dumps(body).encode(),
-            headers={TOKEN_HEADER: token, "Content-Type": "application/json"},
-        )
-        return str(self._ask(request, FAULT_SECONDS)["words"])
-
-    def _ask(self, request: urllib.request.Request, seconds: float) -> Mapping[str, Any]:
+        headers = {TOKEN_HEADER: token, "Content-Type": "application/json"}
+        answer = self._ask(verb, FAULT_SECONDS, json.dumps(body).encode(), headers)
         try:
+            return str(answer["words"])
+        except (KeyError, TypeError) as error:
+            raise NotPlayedError(self.gone) from error
+
+    def _ask(
+        self,
+        verb: str,
+        seconds: float,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:  # noqa: ANN401 - whatever JSON it is: a file may name a port that is another's now
+        try:
+            request = urllib.request.Request(  # noqa: S310 - http, as the file or the user says
+                self.endpoint + ROUTE + verb, body, {**(headers or {})}
+            )
             with urllib.request.urlopen(request, timeout=seconds) as answer:  # noqa: S310
-                found: Mapping[str, Any] = json.load(answer)
-                return found
+                return json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
                 raise RefusedError(_words(error)) from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise NotPlayedError(self.gone) from error
 
     @property
@@ -105,5 +121,5 @@ def _words(error: urllib.error.HTTPError) -> str:
     try:
         body = json.load(error)
         return str(body.get("error") or body.get("message") or error)
-    except (ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, http.client.HTTPException):
         return str(error)

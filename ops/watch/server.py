@@ -199,7 +199,8 @@ class _Handler(BaseHTTPRequestHandler):
                 text = json.dumps(message, separators=(",", ":"))
                 self.wfile.write(f"data: {text}\n\n".encode())
                 before, version = state.records, state.version
-                told = state.samples[-1].at if state.samples else 0.0
+                # A source that is opened anew begins without samples, and tells the old ones again.
+                told = max(told, state.samples[-1].at if state.samples else 0.0)
 
     def _say(self, status: HTTPStatus, words: str) -> None:
         body = json.dumps({"words": words}).encode()

@@ -6,7 +6,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -15,8 +16,9 @@ from ops.environment import Failed
 from ops.preflight import credentials_fault
 from ops.watch.connection import Connect
 from ops.watch.faults import Faults
+from ops.watch.finding import Finder, NotDeployedError, find
 from ops.watch.rates import CloudWatchRates, Rates, RehearsalRates, Sample
-from ops.watch.read import NotDeployedError, Reader, find
+from ops.watch.read import Reader, Versions
 from ops.watch.rehearsal import NotPlayedError, RefusedError
 from ops.watch.snapshot import Record, Snapshot
 
@@ -70,24 +72,33 @@ class Source:
         return REHEARSAL_SECONDS if self.is_rehearsal else max(AWS_SECONDS, calls / CALLS_A_SECOND)
 
 
-def open_source(connect: Connect, *, now: Callable[[], float], wall: Callable[[], float]) -> Source:
-    """Find an environment where `connect` looks; raises what that and `find` raise."""
+def open_source(
+    connect: Connect,
+    versions: Versions,
+    *,
+    now: Callable[[], float],
+    wall: Callable[[], float],
+) -> Source:
+    """Find an environment where `connect` looks; raises what that and `find` raise.
+
+    `versions` are handed on from source to source, so that their letters stay what they are.
+    """
     connection = connect()
     aws, rehearsal = connection.aws, connection.rehearsal
-    found = find(aws, connection.environment)
+    finder = Finder(partial(find, aws, connection.environment), now=now)
     if rehearsal is None:
         return Source(
             connection.place,
             is_rehearsal=False,
-            reader=Reader(aws, found, now=now, groups_every=GROUPS_SECONDS),
-            rates=CloudWatchRates(aws.cloudwatch, found.balancers, wall=wall),
+            reader=Reader(aws, finder, now=now, groups_every=GROUPS_SECONDS, versions=versions),
+            rates=CloudWatchRates(aws.cloudwatch, lambda: finder.found.balancers, wall=wall),
         )
     return Source(
         connection.place,
         is_rehearsal=True,
-        reader=Reader(aws, found, now=now),
+        reader=Reader(aws, finder, now=now, versions=versions),
         rates=RehearsalRates(rehearsal.requests),
-        faults=Faults(rehearsal, aws, found.cluster),
+        faults=Faults(rehearsal, aws, finder.found.cluster),
     )
 
 
@@ -264,7 +275,7 @@ class Watcher:
             "rates": source.rates.source if source else before.get("rates", ""),
             "rates_error": self._rates_error,
             "sampled_at": latest.at if latest else 0,
-            "faults": [vars(one) for one in faults],
+            "faults": [asdict(one) for one in faults],
         }
 
 

@@ -200,10 +200,11 @@ def watched(
     *,
     is_rehearsal: bool = False,
     faults: Faults | None = None,
+    error: Exception | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Scene]:
-    """Serve a made-up cluster, on any port."""
-    scene = Scene(snapshot)
+    """Serve a made-up cluster, or an error, on any port."""
+    scene = Scene(snapshot, error)
     source = Source("a test", is_rehearsal, Reads(scene), Rates(scene), faults)
     scene.watcher = Watcher("sandbox", lambda: source, now=time.monotonic, wall=time.time, say=say)
     scene.server = Server(scene.watcher, port=0, wall=time.time)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -137,6 +139,87 @@ def test_an_endpoint_that_is_no_rehearsal_is_called_what_it_is(
     assert (found.place, found.rehearsal) == (f"the endpoint {NOBODY}", None)
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["localhost:4566", "nonsense", "ftp://127.0.0.1", "http://", "http://a b", "http://[::1",
+     "http://127.0.0.1:http", "http://127.0.0.1:99999"],
+)  # fmt: skip
+def test_what_is_no_endpoint_is_said_with_its_place(
+    environment: Environment, tmp_path: Path, url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = "expected http:// or https:// and a host, as http://127.0.0.1:4566, got"
+    assert ops.main(["watch", "sandbox", "--port=0", f"--state={tmp_path}", "--endpoint", url]) == 1
+    assert capsys.readouterr().err == f"--endpoint: {expected} {url!r}\n"
+    variables = {"AWS_ENDPOINT_URL": url}
+    with pytest.raises(Failed, match=rf"^AWS_ENDPOINT_URL: {expected} "):
+        connector(environment, state=tmp_path, variables=variables)
+    connector(environment, on_aws=True, state=tmp_path, variables=variables)
+
+
+@contextmanager
+def other(answer: bytes) -> Iterator[str]:
+    """Run a program that is no rehearsal, and says that to everybody; give its URL."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(answer)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+        listening.close()
+
+
+def answered(body: str) -> bytes:
+    return f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+OTHERS = {
+    "another protocol": b"SSH-2.0-OpenSSH_9.9\r\n",
+    "the end in the middle": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
+    "the end in the middle of an error": b"HTTP/1.1 500 No\r\nContent-Length: 100\r\n\r\n{",
+    "a page": answered("<html>"),
+    "a list": answered("[]"),
+    "a number": answered("1"),
+    "other names": answered('{"status": "ok"}'),
+    "other groups": answered('{"at": 1, "groups": []}'),
+    "other counters": answered('{"at": 1, "groups": {"web": {"count": 1}}}'),
+    "no counters": answered('{"at": 1, "groups": {"web": null}}'),
+    "no moment": answered('{"at": "now", "groups": {}}'),
+}
+
+
+@pytest.mark.parametrize("answer", OTHERS.values(), ids=OTHERS)
+def test_a_port_that_is_another_programs_by_now_is_no_rehearsal(
+    answer: bytes, play: Play, tmp_path: Path
+) -> None:
+    with other(answer) as url:
+        play(url)
+        assert Rehearsal.of("sandbox", tmp_path) is None
+        rehearsal = Rehearsal("sandbox", url, tmp_path / "sandbox")
+        for ask in (rehearsal.requests, lambda: rehearsal.command("restore")):
+            with pytest.raises((NotPlayedError, RefusedError)):
+                ask()
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "1", "null", "{}", "{", '{"endpoint": "nonsense"}', '{"endpoint": "http://a b"}']
+)
+def test_a_status_file_that_says_something_else_is_none(text: str, tmp_path: Path) -> None:
+    (tmp_path / "sandbox").mkdir()
+    (tmp_path / "sandbox" / "status.json").write_text(text)
+    assert Rehearsal.of("sandbox", tmp_path) is None
+
+
 def test_a_rehearsal_that_ends_does_not_become_an_account(
     environment: Environment, endpoint: str, play: Play, tmp_path: Path
 ) -> None:
@@ -204,15 +287,21 @@ def test_what_the_rehearsal_refuses_is_said_in_its_words(faults: Faults) -> None
 def test_what_aws_has_a_command_for_is_asked_of_its_api(world: World, faults: Faults) -> None:
     world.make_environment()
     world.answer("StopTask", lambda given: {"task": given})
-    world.answer(
-        "UpdateContainerInstancesState",
-        lambda given: {"failures": [{"reason": "MISSING"}] if "2" in str(given) else []},
-    )
+    asked: list[tuple[str, str]] = []
+
+    def update(given: Values) -> Values:
+        (instance,) = given["containerInstances"]
+        asked.append((instance, given["status"]))
+        return {"failures": [{"reason": "MISSING"}] if instance == "arn:2" else []}
+
+    world.answer("UpdateContainerInstancesState", update)
     assert "is told to stop" in faults.carry_out("stop-task", "a")
     assert "drains" in faults.carry_out("drain", "arn:1")
     with pytest.raises(RefusedError, match="MISSING"):
         faults.carry_out("drain", "arn:2")
-    assert world.calls == ["StopTask", *["UpdateContainerInstancesState"] * 2]
+    assert "takes tasks again" in faults.carry_out("activate", "arn:1")
+    assert asked == [("arn:1", "DRAINING"), ("arn:2", "DRAINING"), ("arn:1", "ACTIVE")]
+    assert world.calls == ["StopTask", *["UpdateContainerInstancesState"] * 3]
     assert Played.asked == []
 
 

@@ -263,7 +263,7 @@ def test_a_lost_instance_is_shown_as_the_api_tells_it(picture: Picture) -> None:
     assert victim not in page.locator("#zones").inner_text()
 
 
-def test_a_task_is_stopped_and_an_instance_drained_from_the_page(picture: Picture) -> None:
+def test_a_task_is_stopped_and_an_instance_drained_and_taken_back(picture: Picture) -> None:
     page, played = picture.page, picture.played
     # Else a rollout or a rebalancing may stop it first.
     played.settle()
@@ -276,8 +276,13 @@ def test_a_task_is_stopped_and_an_instance_drained_from_the_page(picture: Pictur
     )
     name = played.instances()[0]["ec2InstanceId"]
     page.locator(f"[data-instance='{name}'] .name").click()
-    page.locator("form[data-kind=drain] button.do").click()
+    button = page.locator("form[data-kind=drain] button.do")
+    button.click()
     expect(page.locator(f"[data-instance='{name}']")).to_have_attribute("data-state", "draining")
+    until(picture.agrees, seconds=10)
+    expect(button).to_have_text("Take tasks again")
+    button.click()
+    expect(page.locator(f"[data-instance='{name}']")).to_have_attribute("data-state", "active")
     until(picture.agrees, seconds=10)
 
 

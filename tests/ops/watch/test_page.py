@@ -17,9 +17,10 @@ from ops.aws import Aws
 from ops.watch.faults import Faults
 from ops.watch.rates import Sample
 from ops.watch.rehearsal import Rehearsal
-from ops.watch.snapshot import Event, Snapshot
-from tests.conftest import PROJECT
+from ops.watch.snapshot import Event, Snapshot, Zone
+from tests.conftest import PROJECT, Values
 from tests.ops.watch.made import BEGAN, Scene, cluster, instance, task, watched
+from tests.ops.world import World
 
 pytestmark = pytest.mark.browser
 
@@ -138,8 +139,8 @@ def test_each_fault_shows_the_command_that_does_the_same(page: Page, tmp_path: P
         there = "--endpoint-url http://127.0.0.1:9 --region us-east-1"
         commands = {
             "stop-task": f"aws ecs stop-task --cluster boats --task {chosen.id} {there}",
-            "drain": "aws ecs update-container-instances-state --cluster boats --status DRAINING "
-            f"--container-instances {made.instances[0].arn} {there}",
+            "drain": "aws ecs update-container-instances-state --cluster boats "
+            f"--container-instances {made.instances[0].arn} --status DRAINING {there}",
             "instance": f"python -m rehearsal fail instance {made.instances[0].id}",
             "az": "python -m rehearsal fail az us-east-1a",
             "image": "python -m rehearsal fail image Web crash",
@@ -149,6 +150,90 @@ def test_each_fault_shows_the_command_that_does_the_same(page: Page, tmp_path: P
             expect(page.locator(f"form[data-kind={kind}] code")).to_have_text(command)
         page.locator("form[data-kind=az] button.do").click()
         expect(page.locator("#fault-words")).to_contain_text("no rehearsal answers")
+
+
+def test_an_instance_that_drains_is_taken_back_where_it_was_drained(
+    page: Page, tmp_path: Path, world: World
+) -> None:
+    asked: list[str] = []
+
+    def update(given: Values) -> Values:
+        asked.append(given["status"])
+        return {"failures": []}
+
+    world.answer("UpdateContainerInstancesState", update)
+    (tmp_path / "token").touch()
+    rehearsal = Rehearsal("sandbox", "http://127.0.0.1:9", tmp_path)
+    active, other = instance(1), instance(2)
+    drains = replace(active, status="DRAINING")
+    ends = replace(instance(0), status="DRAINING", lifecycle="Terminating:Wait")
+    faults = Faults(rehearsal, world.aws, "boats")
+    with watched(
+        Snapshot("boats", instances=(active, other, ends)), is_rehearsal=True, faults=faults
+    ) as scene:
+        page.goto(scene.url)
+        form = page.locator("form[data-kind=drain]")
+        button, code = form.locator("button.do"), form.locator("code")
+        said = page.locator("#fault-words")
+        command = "aws ecs update-container-instances-state --cluster boats --container-instances"
+        there = "--endpoint-url http://127.0.0.1:9 --region us-east-1"
+        # What Auto Scaling ends takes no tasks again.
+        expect(form.locator("option")).to_have_text(
+            [f"{one.id} in {one.zone}" for one in (active, other)]
+        )
+        expect(button).to_have_text("Drain an instance")
+        expect(code).to_have_text(f"{command} {active.arn} --status DRAINING {there}")
+        button.focus()
+        page.keyboard.press("Enter")
+        expect(page.locator("#fault-words")).to_have_text(
+            f"Container instance {active.arn} drains."
+        )
+        expect(button).to_be_focused()
+        scene.show(Snapshot("boats", instances=(drains, other)))
+        expect(page.get_by_role("button", name="Take tasks again", exact=True)).to_be_focused()
+        expect(code).to_have_text(f"{command} {active.arn} --status ACTIVE {there}")
+        expect(code).to_have_accessible_name("The command for: Take tasks again")
+        expect(form.locator("button.copy")).to_have_accessible_name(
+            "Copy the command for: Take tasks again"
+        )
+        expect(form.locator("option")).to_have_text(
+            [f"{other.id} in {other.zone}", f"draining: {active.id} in {active.zone}"]
+        )
+        page.locator(f"[data-instance='{other.id}'] .name").click()
+        expect(button).to_have_text("Drain an instance")
+        page.locator(f"[data-instance='{active.id}'] .name").click()
+        expect(button).to_have_text("Take tasks again")
+        button.click()
+        expect(said).to_contain_text("takes tasks again")
+        assert asked == ["DRAINING", "ACTIVE"]
+        scene.show(Snapshot("boats", instances=(active, other)))
+        expect(button).to_have_text("Drain an instance")
+
+
+def test_what_there_is_none_of_is_said_once_it_is_known(page: Page) -> None:
+    none = ["instance", "service", "event", "stopped"]
+    empty = Snapshot("boats", zones=(Zone("us-east-1a"),))
+    with watched(empty, error=refused("AccessDeniedException")) as scene:
+        page.goto(scene.url)
+        expect(page.locator("#problem")).to_contain_text("AWS refused")
+        for kind in none:
+            expect(page.locator(f"#{kind}-none")).to_have_text("Nothing is read yet.")
+        expect(page.locator("#targets-words")).to_have_text("Nothing is read yet.")
+        expect(page.locator("#traffic-words")).to_have_text("No sample yet.")
+        expect(page.locator("#figure-instances")).to_have_text(re.compile(r"^\D$"))
+        scene.show()
+        expect(page.locator("#instance-none")).to_contain_text("There are no instances")
+        expect(page.locator("#service-none")).to_have_text("There are no services yet.")
+        expect(page.locator("#targets-words")).to_have_text("None registered.")
+        expect(page.locator("#traffic-words")).to_have_text("No sample yet, from a test.")
+        expect(page.locator("#figure-instances")).to_have_text("0")
+        expect(page.locator("#figure-tasks")).to_have_text("0 of 0")
+        expect(page.locator(".zone")).to_contain_text("0 instances, 0 tasks")
+        scene.show(cluster(3, 6))
+        for kind in none:
+            expect(page.locator(f"#{kind}-none")).to_be_hidden()
+        scene.show(Snapshot("boats"))
+        expect(page.locator("#instance-none")).to_be_visible()
 
 
 def test_the_keyboard_reaches_every_instance_and_task(page: Page) -> None:

@@ -43,7 +43,7 @@ def test_a_minute_of_cloudwatchs_is_divided_by_its_seconds() -> None:
         HTTPCode_Target_5XX_Count={0: 30.0},
         HTTPCode_ELB_5XX_Count={0: 30.0},
     )
-    rates = CloudWatchRates(cast(Any, client), [BALANCER], wall=lambda: NOON + 90)
+    rates = CloudWatchRates(cast(Any, client), lambda: [BALANCER], wall=lambda: NOON + 90)
     *_, before, last = rates.read()
     assert before == Sample(at=NOON, span=60, requests=10.0, failures=0.0)
     assert last == Sample(at=NOON + 60, span=60, requests=20.0, failures=1.0)
@@ -55,7 +55,7 @@ def test_a_minute_of_cloudwatchs_is_divided_by_its_seconds() -> None:
 def test_what_cloudwatch_does_not_say_yet_is_not_called_zero() -> None:
     now = NOON + 30
     client = CloudWatch(RequestCount={-3: 60.0})
-    rates = CloudWatchRates(cast(Any, client), [BALANCER], wall=lambda: now)
+    rates = CloudWatchRates(cast(Any, client), lambda: [BALANCER], wall=lambda: now)
     samples = rates.read()
     # Of the minute before last it may still speak; that of 11:58 is over for long enough.
     assert samples[-1] == Sample(at=NOON - 60, span=60, requests=0.0, failures=0.0)
@@ -65,7 +65,7 @@ def test_what_cloudwatch_does_not_say_yet_is_not_called_zero() -> None:
 def test_cloudwatch_is_asked_twice_a_minute_and_says_nothing_twice() -> None:
     clock = [NOON + 90]
     client = CloudWatch(RequestCount={0: 60.0})
-    rates = CloudWatchRates(cast(Any, client), [BALANCER], wall=lambda: clock[0])
+    rates = CloudWatchRates(cast(Any, client), lambda: [BALANCER], wall=lambda: clock[0])
     assert rates.read()
     assert rates.read() == []
     assert len(client.asked) == 1
@@ -77,8 +77,14 @@ def test_cloudwatch_is_asked_twice_a_minute_and_says_nothing_twice() -> None:
     assert len(client.asked) == 3
 
 
-def test_without_a_balancer_nobody_is_asked() -> None:
-    assert CloudWatchRates(cast(Any, None), [], wall=lambda: NOON).read() == []
+def test_without_a_balancer_nobody_is_asked_and_with_its_first_one_at_once() -> None:
+    balancers: list[str] = []
+    client = CloudWatch(RequestCount={0: 60.0})
+    rates = CloudWatchRates(cast(Any, client), lambda: balancers, wall=lambda: NOON + 90)
+    assert rates.read() == []
+    assert client.asked == []
+    balancers.append(BALANCER)
+    assert rates.read()[-1].requests == 1.0
 
 
 def counted(requests: int, failures: int = 0, group: str = "web") -> Values:

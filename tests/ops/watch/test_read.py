@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from types import SimpleNamespace
@@ -11,10 +12,9 @@ from typing import Any, cast
 import pytest
 
 from ops.aws import Aws
-from ops.environment import Environment
-from ops.watch.read import Found, NotDeployedError, Reader, Versions, find
+from ops.watch.finding import SOON_SECONDS, Finder, Found, find
+from ops.watch.read import Reader, Versions
 from ops.watch.snapshot import Snapshot, changes, phase_of
-from settings import parse
 from tests.conftest import Values
 from tests.ops.world import World
 
@@ -37,11 +37,13 @@ class Account:
         self.services: dict[str, Values] = {}
         self.health: dict[str, list[Values]] = {}
         self.groups: list[Values] = []
+        self.found = Found("boats", ("group",), ("balancer",), {"Web": "web"})
+        self.seconds = 0.0
 
     def reader(self, **options: Any) -> Reader:  # noqa: ANN401
-        found = Found("boats", ("group",), (), {"Web": "web"})
         clients = SimpleNamespace(ecs=self, elbv2=self, autoscaling=self)
-        return Reader(cast(Aws, clients), found, now=lambda: 0.0, **options)
+        finder = Finder(lambda: self.found, now=lambda: self.seconds, begin=lambda work: work())
+        return Reader(cast(Aws, clients), finder, now=lambda: self.seconds, **options)
 
     def get_paginator(self, operation: str) -> Any:  # noqa: ANN401
         def listed(desiredStatus: str = "", **_: object) -> Iterator[Values]:  # noqa: N803
@@ -215,6 +217,22 @@ def test_versions_are_lettered_by_their_age_and_keep_their_letters(account: Acco
     assert [one.letter for one in snapshot.deployments] == ["B", "C"]
 
 
+def test_the_next_reader_of_a_cluster_goes_on_with_its_letters(account: Account) -> None:
+    versions = Versions()
+    account.add_service("Web", "ecs-svc/1", "ecs-svc/2")
+    account.reader(versions=versions).read()
+    account.add_service("Web", "ecs-svc/2")
+    (running,) = account.reader(versions=versions).read().deployments
+    assert running.letter == "B"
+    # Another cluster, which may well have the same names.
+    account.add_service("Web", "ecs-svc/8", "ecs-svc/9")
+    reader = account.reader(versions=versions)
+    assert [one.letter for one in reader.read().deployments] == ["A", "B"]
+    # A reader that goes on keeps them, also of what came while nobody looked.
+    account.add_service("Web", "ecs-svc/10")
+    assert [one.letter for one in reader.read().deployments] == ["C"]
+
+
 def test_neighbouring_versions_never_look_alike() -> None:
     versions = Versions()
     found = [versions.of("web", str(one)) for one in range(30)]
@@ -264,6 +282,35 @@ def test_the_groups_are_read_as_seldom_as_is_asked(account: Account) -> None:
     assert account.calls.count("describe_auto_scaling_groups") == 1
 
 
+def test_an_environment_without_a_group_shows_nobody_elses_instances(account: Account) -> None:
+    account.found = replace(account.found, groups=())
+    others = {"InstanceId": "i-9", "AvailabilityZone": "us-east-1a", "LifecycleState": "InService"}
+    account.groups = [{"AvailabilityZones": ["us-east-1a"], "Instances": [others]}]
+    snapshot = account.reader().read()
+    assert (snapshot.instances, snapshot.zones) == ((), ())
+    assert "describe_auto_scaling_groups" not in account.calls
+
+
+def test_what_a_deploy_adds_is_shown_and_nothing_is_forgotten_for_it(account: Account) -> None:
+    account.found = replace(account.found, groups=(), labels={})
+    account.add_service("Web", "ecs-svc/1", "ecs-svc/2")
+    account.add_task("a", None, lastStatus="STOPPED", desiredStatus="STOPPED", stoppedAt=MOMENT)
+    account.groups = [{"AvailabilityZones": ["us-east-1a"], "Instances": []}]
+    reader = account.reader()
+    before = reader.read()
+    assert ([one.label for one in before.services], before.zones) == (["Web"], ())
+    account.found = replace(account.found, groups=("group",), labels={"Web": "web"})
+    account.add_service("Web", "ecs-svc/2")
+    account.seconds = SOON_SECONDS
+    reader.read()
+    snapshot = reader.read()
+    assert [one.label for one in snapshot.services] == ["web"]
+    assert [one.name for one in snapshot.zones] == ["us-east-1a"]
+    assert [one.letter for one in snapshot.deployments] == ["B"]
+    assert [one.id for one in snapshot.stopped] == ["a"]
+    assert account.calls.count("describe_tasks") == 1
+
+
 def test_events_come_oldest_first_also_those_of_one_moment(account: Account) -> None:
     newest_first = [{"id": one, "createdAt": MOMENT, "message": one} for one in ("b", "a")]
     account.add_service(events=newest_first)
@@ -309,32 +356,12 @@ def test_only_what_has_changed_is_sent(account: Account) -> None:
     assert changes({}, before) == (before, [])
 
 
-def test_an_environment_is_found_by_its_stacks(world: World) -> None:
-    with pytest.raises(NotDeployedError, match="sandbox is not deployed there"):
-        find(world.aws, world.environment)
-    world.make_environment()
-    found = find(world.aws, world.environment)
-    assert found.cluster == "boats"
-    assert list(found.labels.values()) == ["web"]
-    assert found.labels == {world.service.rsplit("/", 1)[1]: "web"}
-    assert len(found.groups) == 1
-
-
 def test_a_cluster_of_motos_is_read(world: World) -> None:
     world.make_environment()
-    found = find(world.aws, world.environment)
-    snapshot = Reader(world.aws, found, now=lambda: 0.0).read()
+    finder = Finder(lambda: find(world.aws, world.environment), now=lambda: 0.0)
+    snapshot = Reader(world.aws, finder, now=lambda: 0.0).read()
     assert isinstance(snapshot, Snapshot)
     (service,) = snapshot.services
     assert (service.label, service.desired) == ("web", 2)
     # Instances of the group that no agent has registered.
     assert [one.status for one in snapshot.instances] == ["", ""]
-
-
-def test_a_service_that_the_settings_have_forgotten_is_called_by_its_stack(
-    world: World, values: Values
-) -> None:
-    world.make_environment()
-    values["sandbox"]["services"] = {"other": values["sandbox"]["services"]["quotes"]}
-    environment = Environment("sandbox", parse(values)["sandbox"])
-    assert list(find(world.aws, environment).labels.values()) == ["Sandbox-Web"]

@@ -6,7 +6,7 @@ import http.client
 import json
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from ops.aws import Aws
 from ops.environment import Failed
 from ops.watch import server as served
 from ops.watch.faults import Faults
-from ops.watch.rehearsal import Rehearsal
+from ops.watch.rates import Sample
+from ops.watch.rehearsal import NotPlayedError, Rehearsal
 from ops.watch.server import Server, forbidden
 from tests.ops.watch.made import Scene, cluster, watched
 
@@ -176,6 +177,34 @@ def test_all_is_sent_once_and_then_what_changes(scene: Scene) -> None:
         second = message(answer)
     assert second["whole"] is False
     assert [key for key in second["gone"] if key.startswith("task:")] == [f"task:{5:08x}{5:024x}"]
+    connection.close()
+
+
+def test_a_source_that_is_opened_anew_tells_no_sample_twice(scene: Scene) -> None:
+    watcher = scene.watcher
+    assert watcher is not None
+    half_an_hour = [Sample(60.0 * one, 60, 1, 0) for one in range(1, 31)]
+    scene.samples = list(half_an_hour)
+    connection = http.client.HTTPConnection(scene.url.removeprefix("http://"), timeout=10)
+    connection.request("GET", "/events")
+    answer = connection.getresponse()
+    told: list[float] = []
+
+    def hear(holds: Callable[[], bool]) -> None:
+        while not holds():
+            told.extend(one["at"] for one in message(answer)["samples"])
+
+    hear(lambda: len(told) == 30)
+    # After an error its rates may be throttled, and only then tell all again.
+    scene.show(error=NotPlayedError("nobody plays"))
+    hear(lambda: bool(watcher.state.records["meta"]["error"]))
+    scene.show()
+    hear(lambda: not watcher.state.samples)
+    message(answer)
+    scene.samples = [*half_an_hour, Sample(1860.0, 60, 2, 0)]
+    scene.show()
+    hear(lambda: len(told) > 30)
+    assert told == [60.0 * one for one in range(1, 32)]
     connection.close()
 
 

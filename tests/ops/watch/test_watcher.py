@@ -5,18 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
 from ops.environment import Failed
+from ops.watch.connection import Connection
+from ops.watch.finding import NotDeployedError
 from ops.watch.rates import Sample
-from ops.watch.read import NotDeployedError
+from ops.watch.read import Versions
 from ops.watch.rehearsal import NotPlayedError
 from ops.watch.snapshot import Snapshot
-from ops.watch.watcher import LONGEST_SECONDS, SAMPLES, Source, Watcher
+from ops.watch.watcher import LONGEST_SECONDS, SAMPLES, Source, Watcher, open_source
+from tests.conftest import Values
 from tests.ops.watch.made import cluster
+from tests.ops.world import World
 
 
 class Place:
@@ -69,6 +74,15 @@ class Rates:
 
 def refused(code: str) -> ClientError:
     return ClientError({"Error": {"Code": code, "Message": "It said so"}}, "ListTasks")
+
+
+def raised(code: str) -> None:
+    raise refused(code)
+
+
+def deployment(name: str) -> Values:
+    counts = {f"{one}Count": 2 for one in ("desired", "running", "pending")}
+    return {"id": name, "status": "PRIMARY", "taskDefinition": "web:1", "createdAt": name, **counts}
 
 
 def meta(watcher: Watcher) -> Any:  # noqa: ANN401
@@ -128,6 +142,32 @@ def test_an_error_leaves_the_last_picture_with_its_age(error: Exception, words: 
     # With other credentials, or at another place.
     assert place.opened == 2
     assert place.said[-1] == "Reading sandbox again."
+
+
+def test_an_error_leaves_each_deployment_its_letter(world: World) -> None:
+    world.make_environment()
+    deployed = [deployment("1"), deployment("2")]
+    service = {"serviceName": "web", "status": "ACTIVE", "deployments": deployed}
+    counts = {f"{one}Count": 2 for one in ("desired", "running", "pending")}
+    world.answer("DescribeServices", lambda _: {"services": [service | counts]})
+    connection = Connection(world.environment, world.aws, "a test")
+    find_source = partial(open_source, lambda: connection, Versions(), now=float, wall=float)
+    said: list[str] = []
+    watcher = Watcher("sandbox", find_source, now=float, wall=float, say=said.append)
+
+    def letters() -> dict[str, object]:
+        watcher.look()
+        records = watcher.state.records.items()
+        return {key: one["letter"] for key, one in records if key.startswith("deployment:")}
+
+    assert letters() == {"deployment:1": "A", "deployment:2": "B"}
+    del deployed[0]
+    world.answer("ListTasks", lambda _: raised("ExpiredToken"))
+    letters()
+    assert "expired" in meta(watcher)["error"]
+    world.answer("ListTasks", lambda _: None)
+    assert letters() == {"deployment:2": "B"}
+    assert said.count("Showing sandbox on a test.") == 2
 
 
 def test_an_error_is_told_once_and_looked_after_ever_more_rarely() -> None:
