@@ -115,7 +115,7 @@ def _sweep(options: argparse.Namespace) -> int:
             options.environment,
             f"python -m ops sweep {options.environment} --delete --yes",
         )
-    return sweep.delete(aws, left, clock=SystemClock(), say=say)
+    return sweep.delete(aws, left, environment, clock=SystemClock(), say=say)
 
 
 def _identified(name: str) -> tuple[Environment, Aws, str]:

@@ -66,6 +66,13 @@ class Quotas(Protocol):
 
     def get_service_quota(self, *, ServiceCode: str, QuotaCode: str) -> Answer: ...  # noqa: N803
 
+    def get_aws_default_service_quota(
+        self,
+        *,
+        ServiceCode: str,  # noqa: N803
+        QuotaCode: str,  # noqa: N803
+    ) -> Answer: ...
+
 
 class Identities(Protocol):
     """What is used of IAM."""

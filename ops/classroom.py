@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -68,7 +69,8 @@ class Limit:
     name: str
     one: Callable[[Graph, str], int]
     used: Callable[[Aws], int]
-    limit: Callable[[Aws], int] | None = None
+    # Gives None where the service does not say.
+    limit: Callable[[Aws], int | None] | None = None
     code: str = ""
 
 
@@ -136,8 +138,10 @@ def _write_cost(
     vpc = environment.settings.network.existing_vpc
     if vpc:
         try:
-            # One address each; its owner pays for what else it may have.
-            shared = len(_gateways(aws, vpc.vpc_id)) * (NAT_GATEWAY + ADDRESS)
+            # One address each; its owner pays for what else it may have. A regional one is as
+            # many as it has zones (unverified: the page of the prices was not read).
+            gateways = sum(max(1, len(_own_zones(one))) for one in _gateways(aws, vpc.vpc_id))
+            shared = gateways * (NAT_GATEWAY + ADDRESS)
         except (BotoCoreError, ClientError) as error:
             say(f"The gateways of {vpc.vpc_id} are not in the cost: {error}")
     least, most = (learners * one + shared for one in (cost.least, cost.most))
@@ -155,7 +159,8 @@ def _row(aws: Aws, limit: Limit, graph: Graph, environment: str, learners: int) 
         row = replace(row, needed=learners * limit.one(graph, environment))
         used = limit.used(aws)
         row = replace(row, used=used, ask=_ask(aws, limit, used + row.needed))
-        return replace(row, limit=(limit.limit or _service_quota(limit.code))(aws))
+        told = (limit.limit or _service_quota(limit.code))(aws)
+        return replace(row, limit=told, reason="" if told is not None else "AWS told no quota")
     except (BotoCoreError, ClientError) as error:
         return replace(row, reason=f"its quota could not be read: {error}")
 
@@ -173,9 +178,19 @@ def _ask(aws: Aws, limit: Limit, wanted: int) -> str:
 
 def _service_quota(code: str) -> Callable[[Aws], int]:
     service, quota = code.split()
-    return lambda aws: int(
-        aws.quotas.get_service_quota(ServiceCode=service, QuotaCode=quota)["Quota"]["Value"]
-    )
+
+    def read(aws: Aws) -> int:
+        try:
+            found = aws.quotas.get_service_quota(ServiceCode=service, QuotaCode=quota)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchResourceException":
+                raise
+            # Of some quotas there is the default only, which holds then. Source, read 2026-11-29:
+            # https://docs.amazonaws.cn/servicequotas/2019-06-24/apireference/API_GetServiceQuota.html
+            found = aws.quotas.get_aws_default_service_quota(ServiceCode=service, QuotaCode=quota)
+        return int(found["Quota"]["Value"])
+
+    return read
 
 
 def _known(number: int | None) -> str:
@@ -213,14 +228,26 @@ def _stacks(graph: Graph, environment: str) -> int:
 
 
 def _used_gateways(aws: Aws) -> int:
-    """Give the NAT gateways of the zone that has the most."""
+    """Give the NAT gateways of the zone that has the most.
+
+    A regional gateway is in no subnet: it counts in each zone where it has an address, and in all
+    of them where it names none. Unverified: no page says how AWS counts it.
+    """
     gateways = _gateways(aws)
-    subnets = sorted({one["SubnetId"] for one in gateways})
-    if not subnets:
-        return 0
-    found = aws.ec2.describe_subnets(SubnetIds=subnets)["Subnets"]
+    subnets = sorted({one["SubnetId"] for one in gateways if "SubnetId" in one})
+    found = aws.ec2.describe_subnets(SubnetIds=subnets)["Subnets"] if subnets else []
     zone = {one["SubnetId"]: one["AvailabilityZone"] for one in found}
-    return max(Counter(zone[one["SubnetId"]] for one in gateways).values())
+    zones = [{zone[one["SubnetId"]]} if "SubnetId" in one else _own_zones(one) for one in gateways]
+    everywhere = sum(not some for some in zones)
+    return everywhere + max(Counter(chain.from_iterable(zones)).values(), default=0)
+
+
+def _own_zones(gateway: Answer) -> set[str]:
+    """Give the zones that a regional NAT gateway's addresses name; of a zonal one none."""
+    if "SubnetId" in gateway:
+        return set()
+    addresses = gateway.get("NatGatewayAddresses", [])
+    return {one["AvailabilityZone"] for one in addresses if "AvailabilityZone" in one}
 
 
 def _gateways(aws: Aws, vpc: str | None = None) -> list[Answer]:
@@ -311,17 +338,19 @@ def _listed(client: str, operation: str, key: str) -> Callable[[Aws], int]:
     return lambda aws: len(_all(getattr(aws, client).get_paginator(operation).paginate(), key))
 
 
-def _balancer_limit(name: str) -> Callable[[Aws], int]:
-    def read(aws: Aws) -> int:
-        limits = aws.elbv2.describe_account_limits()["Limits"]
-        return int(next(one["Max"] for one in limits if one["Name"] == name))
+def _balancer_limit(name: str) -> Callable[[Aws], int | None]:
+    def read(aws: Aws) -> int | None:
+        pages = aws.elbv2.get_paginator("describe_account_limits").paginate()
+        told = (one["Max"] for one in _all(pages, "Limits") if one["Name"] == name)
+        return next(map(int, told), None)
 
     return read
 
 
-def _stack_limit(aws: Aws) -> int:
-    limits = aws.cloudformation.describe_account_limits()["AccountLimits"]
-    return int(next(one["Value"] for one in limits if one["Name"] == "StackLimit"))
+def _stack_limit(aws: Aws) -> int | None:
+    pages = aws.cloudformation.get_paginator("describe_account_limits").paginate()
+    told = (one["Value"] for one in _all(pages, "AccountLimits") if one["Name"] == "StackLimit")
+    return next(map(int, told), None)
 
 
 def _summary(key: str) -> Callable[[Aws], int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -55,6 +56,14 @@ PROTECTABLE = {"InService", "EnteringStandby", "Standby"}
 KEPT = ("logs:log-group", "kms:key", "ecr:repository", "s3")
 # Log groups that services make by themselves for what a stack contains, outside of any stack.
 SELF_MADE_LOGS = ("/aws/ecs/containerinsights/", "/aws/lambda/")
+# By what CloudWatch Logs, ECR, EC2, S3 and KMS say that a thing is not there.
+GONE = {
+    "ResourceNotFoundException",
+    "RepositoryNotFoundException",
+    "InvalidVolume.NotFound",
+    "NoSuchBucket",
+    "NotFoundException",
+}
 
 
 def destroy(cleared: Cleared, *, cdk: Cdk, clock: Clock, say: Say) -> int:
@@ -176,8 +185,25 @@ def empty_group(autoscaling: AutoScalingClient, *, group: str, clock: Clock, say
 def delete_self_made_logs(aws: Aws, environment: Environment, say: Say) -> None:
     """Delete the log groups that no stack owns, and that otherwise stay for good."""
     for name in _self_made_logs(aws, environment):
-        say(f"log group {name}: deleting")
+        delete_log_group(aws, name, say)
+
+
+def delete_log_group(aws: Aws, name: str, say: Say) -> None:
+    """Delete a log group, if it is still there."""
+    say(f"log group {name}: deleting")
+    with unless_gone(f"log group {name}", say):
         aws.logs.delete_log_group(logGroupName=name)
+
+
+@contextmanager
+def unless_gone(what: str, say: Say) -> Iterator[None]:
+    """Let a call end well that finds nothing to delete; other errors of AWS pass."""
+    try:
+        yield
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in GONE:
+            raise
+        say(f"{what}: was gone already")
 
 
 def report_leftovers(aws: Aws, environment: Environment, ids: Iterable[str], say: Say) -> None:
@@ -205,7 +231,7 @@ def leftovers(aws: Aws, environment: Environment, ids: Iterable[str], say: Say) 
     known = {line.split(" ", 1)[1] for line in left}
     try:
         for arn in _tagged(aws, environment):
-            if not any(name in arn for name in known) and not _is_going(aws.keys, arn):
+            if not any(name in arn for name in known) and not is_going(aws.keys, arn):
                 left.add(arn)
     except (BotoCoreError, ClientError) as error:
         say(f"What carries the tag {TAG}={environment.tag} could not be listed: {error}")
@@ -228,13 +254,7 @@ def _delete_stacks(aws: Aws, environment: Environment, ids: list[str], cdk: Cdk,
     arguments = ["destroy", f"{environment.stage}/*", "--force"]
     code = cdk(arguments)
     if code:
-        # The balancer's last log may come after CDK's function has emptied the bucket, and that
-        # function is deleted by then; so a second attempt needs an empty bucket beforehand.
-        for resource in undeleted(aws.cloudformation, ids):
-            say(f"{resource.id} was not deleted: {resource.reason or 'no reason given'}")
-            if resource.kind == BUCKET:
-                say(f"{resource.id}: emptying it")
-                empty_bucket(aws.buckets, resource.id)
+        empty_undeleted(aws, ids, say)
         say("Trying once more.")
         code = cdk(arguments)
     if code:
@@ -244,6 +264,20 @@ def _delete_stacks(aws: Aws, environment: Environment, ids: list[str], cdk: Cdk,
         )
         return code
     return 0
+
+
+def empty_undeleted(aws: Aws, ids: list[str], say: Say) -> None:
+    """Say what an attempt to delete those stacks left undeleted; empty the buckets among it.
+
+    The balancer's last log may come after CDK's function has emptied the bucket, and that function
+    is deleted by then; so a second attempt needs an empty bucket beforehand.
+    """
+    for resource in undeleted(aws.cloudformation, ids):
+        say(f"{resource.id} was not deleted: {resource.reason or 'no reason given'}")
+        if resource.kind == BUCKET:
+            say(f"{resource.id}: emptying it")
+            with unless_gone(resource.id, say):
+                empty_bucket(aws.buckets, resource.id)
 
 
 def empty_bucket(buckets: Buckets, name: str) -> None:
@@ -329,12 +363,12 @@ def _tagged(aws: Aws, environment: Environment) -> list[str]:
     return [found["ResourceARN"] for page in pages for found in page["ResourceTagMappingList"]]
 
 
-def _is_going(keys: Keys, arn: str) -> bool:
-    """Whether that is a key which is waiting for its deletion, and costs nothing by then."""
+def is_going(keys: Keys, arn: str) -> bool:
+    """Whether that is a key which is gone, or waits for its deletion and costs nothing by then."""
     if ":kms:" not in arn:
         return False
     try:
         state = keys.describe_key(KeyId=arn)["KeyMetadata"]["KeyState"]
-    except ClientError:
-        return False
+    except ClientError as error:
+        return error.response["Error"]["Code"] in GONE
     return str(state) == "PendingDeletion"

@@ -15,18 +15,19 @@ from ops.destroy import (
     EVERY_SECONDS,
     KEPT,
     SELF_MADE_LOGS,
-    empty_bucket,
+    delete_log_group,
     empty_group,
+    empty_undeleted,
+    is_going,
     stop_other_tasks,
     stop_services,
     undeleted,
+    unless_gone,
 )
 from ops.environment import (
-    BUCKET,
     CLUSTER,
     GROUP,
     SERVICE,
-    SHARED_STACKS,
     TAG,
     Environment,
     Failed,
@@ -113,7 +114,7 @@ def report(
         say(f"No learner's {environment.name} is left. Your own goes with: make destroy")
 
 
-def delete(aws: Aws, left: list[Left], *, clock: Clock, say: Say) -> int:
+def delete(aws: Aws, left: list[Left], environment: Environment, *, clock: Clock, say: Say) -> int:
     """Delete what was found, one learner after the other; 0 if nothing remains, else 1.
 
     What stops one learner's does not stop the others'. Stacks under termination protection are
@@ -122,7 +123,7 @@ def delete(aws: Aws, left: list[Left], *, clock: Clock, say: Say) -> int:
     code = 0
     for one in left:
         try:
-            _delete_one(aws, one, clock, say)
+            _delete_one(aws, one, environment, clock, say)
         except Failed as failed:
             for line in failed.lines:
                 say(f"{one.tag}: {line}")
@@ -136,7 +137,7 @@ def delete(aws: Aws, left: list[Left], *, clock: Clock, say: Say) -> int:
     return code
 
 
-def _delete_one(aws: Aws, one: Left, clock: Clock, say: Say) -> None:
+def _delete_one(aws: Aws, one: Left, environment: Environment, clock: Clock, say: Say) -> None:
     protected = [stack for stack in one.stacks if stack.get("EnableTerminationProtection")]
     if protected:
         names = ", ".join(stack["StackName"] for stack in protected)
@@ -149,47 +150,87 @@ def _delete_one(aws: Aws, one: Left, clock: Clock, say: Say) -> None:
     stop_other_tasks(aws.ecs, clusters=of_kind(found, CLUSTER), clock=clock, say=say)
     for group in of_kind(found, GROUP):
         empty_group(aws.autoscaling, group=group, clock=clock, say=say)
-    # Where an earlier attempt failed, most often for a balancer's late log.
-    for resource in undeleted(aws.cloudformation, ids):
-        if resource.kind == BUCKET:
-            empty_bucket(aws.buckets, resource.id)
-    for stack in sorted(one.stacks, key=_teardown_order):
-        say(f"{stack['StackName']}: deleting")
-        aws.cloudformation.delete_stack(StackName=stack["StackId"])
-        _await_end(aws, stack, clock, say)
+    _delete_stacks(aws, _callers_first(one.stacks, environment), clock, say)
+    # What the tagging API names may be gone, today or since it was found.
     for name in sorted(one.log_groups):
-        say(f"log group {name}: deleting")
-        aws.logs.delete_log_group(logGroupName=name)
+        delete_log_group(aws, name, say)
     for name in sorted(one.repositories):
         say(f"repository {name}: deleting, with its images")
-        aws.ecr.delete_repository(repositoryName=name, force=True)
+        with unless_gone(f"repository {name}", say):
+            aws.ecr.delete_repository(repositoryName=name, force=True)
     for volume in sorted(one.volumes):
         say(f"volume {volume}: deleting")
-        aws.ec2.delete_volume(VolumeId=volume)
+        with unless_gone(f"volume {volume}", say):
+            aws.ec2.delete_volume(VolumeId=volume)
 
 
-def _await_end(aws: Aws, stack: StackTypeDef, clock: Clock, say: Say) -> None:
-    """Wait until a stack is deleted; raises Failed when it cannot be, or takes STACK_SECONDS."""
+def _delete_stacks(aws: Aws, stacks: list[StackTypeDef], clock: Clock, say: Say) -> None:
+    """Delete stacks one after the other, and once more what was refused, while something goes.
+
+    A learner's services may call each other otherwise than our settings say. Raises Failed with a
+    line for each stack that stays.
+    """
+    while stacks:
+        # Where an earlier attempt failed, most often for a balancer's late log.
+        empty_undeleted(aws, [stack["StackId"] for stack in stacks], say)
+        refused = [
+            (stack, why) for stack in stacks if (why := _delete_stack(aws, stack, clock, say))
+        ]
+        if len(refused) == len(stacks):
+            raise Failed(*(f"{why}; sweep once more" for _, why in refused))
+        for _, why in refused:
+            say(f"{why}; trying once more, since others went")
+        stacks = [stack for stack, _ in refused]
+
+
+def _delete_stack(aws: Aws, stack: StackTypeDef, clock: Clock, say: Say) -> str:
+    """Delete a stack and wait for its end; give why CloudFormation did not, or nothing.
+
+    Raises Failed when that takes longer than STACK_SECONDS.
+    """
+    name, rests, refusal = stack["StackName"], 0, ""
 
     def look() -> str:
+        nonlocal rests, refusal
         (now,) = aws.cloudformation.describe_stacks(StackName=stack["StackId"])["Stacks"]
-        if now["StackStatus"] == "DELETE_COMPLETE":
+        status = now["StackStatus"]
+        if status == "DELETE_COMPLETE":
             return ""
-        if now["StackStatus"] == "DELETE_FAILED":
-            kept = undeleted(aws.cloudformation, [stack["StackId"]])
-            reasons = "; ".join(f"{one.id}: {one.reason or 'no reason given'}" for one in kept)
-            raise Failed(f"{stack['StackName']} was not deleted: {reasons}; sweep once more")
-        return f"{stack['StackName']} is {now['StackStatus']}"
+        # DELETE_FAILED or, where another stack imports from it, the status that it had before
+        # (aws-cdk #604). A first look may come before the deletion begins.
+        rests += not status.endswith("_IN_PROGRESS")
+        if rests > 1:
+            refusal = f"{name} was not deleted: {_reasons(aws, now)}"
+            return ""
+        return f"{name} is {status}"
 
+    say(f"{name}: deleting")
+    aws.cloudformation.delete_stack(StackName=stack["StackId"])
     missing = wait(look, clock=clock, seconds=STACK_SECONDS, every=EVERY_SECONDS, say=say)
     if missing:
         raise Failed(f"still there after {STACK_SECONDS} seconds: {missing}; sweep once more")
+    return refusal
 
 
-def _teardown_order(stack: StackTypeDef) -> int:
-    """Services first, which import from the others, then these from the last to the first."""
-    own = stack["StackName"].rpartition("-")[2]
-    return -SHARED_STACKS.index(own) if own in SHARED_STACKS else -len(SHARED_STACKS)
+def _reasons(aws: Aws, stack: StackTypeDef) -> str:
+    kept = undeleted(aws.cloudformation, [stack["StackId"]])
+    reasons = [f"{one.id}: {one.reason or 'no reason given'}" for one in kept]
+    whole = stack.get("StackStatusReason") or f"it is {stack['StackStatus']}, no reason given"
+    return "; ".join(reasons) or whole
+
+
+def _callers_first(stacks: list[StackTypeDef], environment: Environment) -> list[StackTypeDef]:
+    """Order stacks against their deployment: what imports goes before what it imports from.
+
+    Services that our settings do not have go first.
+    """
+    deployed = [name.rpartition("-")[2] for name in environment.stacks]
+
+    def place(stack: StackTypeDef) -> int:
+        own = stack["StackName"].rpartition("-")[2]
+        return deployed.index(own) if own in deployed else len(deployed)
+
+    return sorted(stacks, key=place, reverse=True)
 
 
 def _everything(aws: Aws, environment: Environment) -> Iterator[tuple[str, Put]]:
@@ -261,7 +302,11 @@ def _leave_out_owned(aws: Aws, left: Left) -> None:
     owned = {resource.id for resource in resources(aws.cloudformation, ids)}
     left.log_groups -= owned
     left.repositories -= owned
-    left.others = {arn for arn in left.others if not owned & {arn, *re.split("[:/]", arn)}}
+    left.others = {
+        arn
+        for arn in left.others
+        if not owned & {arn, *re.split("[:/]", arn)} and not is_going(aws.keys, arn)
+    }
 
 
 def _note_arn(left: Left, *, arn: str) -> None:

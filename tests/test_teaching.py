@@ -24,6 +24,10 @@ PAGE = (PROJECT / "docs" / "teaching.md").read_text(encoding="utf-8")
 POLICY: Values = json.loads((PROJECT / "docs/policies/learner.json").read_text(encoding="utf-8"))
 ROLE = "arn:aws:iam::111122223333:role/somebody"
 BOOTSTRAPPED = "arn:aws:iam::111122223333:role/cdk-hnb659fds-cfn-exec-role-111122223333-us-east-1"
+TEACHERS = "arn:aws:iam::111122223333:role/Sandbox-Web-TaskRole-0A1B"
+TEACHERS_PUBLISHER = "arn:aws:iam::111122223333:role/cdk-sandbox-publisher-us-east-1"
+USER = "arn:aws:iam::111122223333:user/eve"
+GROUP = "arn:aws:iam::111122223333:group/teachers"
 OTHER = "arn:aws:iam::aws:policy/AdministratorAccess"
 INSTANCE = "arn:aws:ec2:us-east-1:111122223333:instance/*"
 BOUNDARY = "arn:aws:iam::111122223333:policy/Learner"
@@ -36,7 +40,8 @@ def listed(value: Any) -> list[str]:  # noqa: ANN401 - what JSON has in its plac
 def applies(statement: Values, action: str, resource: str, context: dict[str, str]) -> bool:
     if not any(fnmatchcase(action.lower(), one.lower()) for one in listed(statement["Action"])):
         return False
-    if not any(fnmatchcase(resource, one) for one in listed(statement["Resource"])):
+    named = listed(statement.get("Resource", statement.get("NotResource")))
+    if any(fnmatchcase(resource, one) for one in named) == ("NotResource" in statement):
         return False
     for operator, keys in statement.get("Condition", {}).items():
         assert operator in {"StringNotLike", "StringNotEquals"}
@@ -66,7 +71,22 @@ def allowed(action: str, resource: str, **context: str) -> bool:
         ("iam:CreateAccessKey", "arn:aws:iam::111122223333:user/eve", {}),
         ("iam:CreatePolicyVersion", BOUNDARY, {}),
         ("iam:DeletePolicy", BOUNDARY, {}),
-        ("iam:AttachRolePolicy", BOOTSTRAPPED, {}),
+        *(
+            (f"iam:{action}", role, {})
+            for action in (
+                "AttachRolePolicy", "DeleteRole", "PassRole", "PutRolePolicy",
+                "UpdateAssumeRolePolicy",
+            )
+            for role in (BOOTSTRAPPED, ROLE, TEACHERS, TEACHERS_PUBLISHER)
+        ),
+        ("sts:AssumeRole", ROLE, {}),
+        ("sts:AssumeRole", TEACHERS_PUBLISHER, {}),
+        ("iam:AttachUserPolicy", USER, {}),
+        ("iam:PutUserPolicy", USER, {}),
+        ("iam:AddUserToGroup", GROUP, {}),
+        ("iam:PutGroupPolicy", GROUP, {}),
+        ("iam:AttachGroupPolicy", GROUP, {}),
+        ("iam:UpdateSAMLProvider", "arn:aws:iam::111122223333:saml-provider/school", {}),
         ("ec2:CreateVpc", "*", {}),
         ("ec2:AllocateAddress", "*", {}),
         ("ec2:DeleteNatGateway", "*", {}),
@@ -88,6 +108,23 @@ def test_the_boundary_allows_what_a_deploy_does() -> None:
     assert allowed("ec2:RunInstances", INSTANCE, ec2_InstanceType="t3.small")
     assert allowed("ec2:RunInstances", "arn:aws:ec2:r:1:subnet/subnet-0a1b2c03")
     assert allowed("sts:AssumeRole", "arn:aws:iam::1:role/cdk-hnb659fds-deploy-role-1-r")
+
+
+def test_the_boundary_leaves_a_learners_own_roles_to_the_deploy(
+    learners: dict[str, Assembly],
+) -> None:
+    graph = templates.read(learners["ana"].directory)
+    roles = [
+        role.properties.get("RoleName", f"ana-Sandbox-Web-{role.logical_id}")
+        for role in graph.resources("AWS::IAM::Role")
+    ]
+    assert "cdk-ana-sandbox-publisher-us-east-1" in roles
+    scaling = "aws-service-role/ecs.application-autoscaling.amazonaws.com/AWSServiceRoleForX"
+    for role in [*roles, scaling]:
+        arn = f"arn:aws:iam::111122223333:role/{role}"
+        for action in ("PassRole", "PutRolePolicy", "AttachRolePolicy", "DeleteRole"):
+            assert allowed(f"iam:{action}", arn), (action, role)
+    assert list(graph.resources("AWS::IAM::ManagedPolicy")) == []
 
 
 def test_the_boundary_takes_nothing_from_a_learners_own_roles(

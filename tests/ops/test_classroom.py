@@ -236,6 +236,30 @@ def test_a_quota_that_cannot_be_read_is_said_and_never_fits(account: World, own:
     assert "load balancers" in table
 
 
+def test_a_quota_that_nobody_changed_is_the_default(account: World, shared: Graph) -> None:
+    def unknown(_: Values) -> Values:
+        said: Any = {"Code": "NoSuchResourceException", "Message": "not applied"}
+        raise ClientError({"Error": said}, "GetServiceQuota")
+
+    account.answer("GetServiceQuota", unknown)
+    account.answer("GetAWSDefaultServiceQuota", lambda _: {"Quota": {"Value": 7.0}})
+    assert rows(account, shared, 1)["ECS clusters"].limit == 7
+
+
+def test_a_regional_gateway_counts_in_each_of_its_zones(account: World, shared: Graph) -> None:
+    addresses = [{"AvailabilityZone": f"us-east-1{zone}"} for zone in "ab"]
+    gateways = [{"NatGatewayAddresses": addresses}, {"NatGatewayAddresses": []}]
+    account.answer("DescribeNatGateways", lambda _: {"NatGateways": gateways})
+    assert rows(account, shared, 1)["NAT gateways of a zone"].used == 2
+
+
+def test_a_limit_that_aws_does_not_name_is_not_known(account: World, shared: Graph) -> None:
+    empty: Values = LIMITS | {"AccountLimits": [], "Limits": []}
+    account.answer("DescribeAccountLimits", lambda _: empty)
+    row = rows(account, shared, 1)["load balancers"]
+    assert (row.limit, row.fits, row.reason) == (None, False, "AWS told no quota")
+
+
 def test_it_only_looks(account: World, own: Graph) -> None:
     account.calls.clear()
     tell(account, own, 30)

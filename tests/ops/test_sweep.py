@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ecs.models import ecs_backends
 
@@ -130,7 +131,9 @@ def test_what_a_stack_owns_goes_with_it_and_is_named_once(classroom: World) -> N
 def run(world: World, clock: FakeClock | None = None) -> int:
     left = sweep.find(world.aws, world.environment)
     world.calls.clear()
-    return sweep.delete(world.aws, left, clock=clock or FakeClock(), say=world.say)
+    return sweep.delete(
+        world.aws, left, world.environment, clock=clock or FakeClock(), say=world.say
+    )
 
 
 def end_tasks() -> None:
@@ -187,22 +190,158 @@ def test_a_protected_stack_is_left_alone_and_the_others_go(classroom: World) -> 
     # moto cannot put a stack under protection.
     (network,) = [one for one in left[0].stacks if one["StackName"] == "ana-Sandbox-Network"]
     network["EnableTerminationProtection"] = True
-    assert sweep.delete(classroom.aws, left, clock=FakeClock(), say=classroom.say) == 1
+    code = sweep.delete(
+        classroom.aws, left, classroom.environment, clock=FakeClock(), say=classroom.say
+    )
+    assert code == 1
     assert "ana-Sandbox-Network has termination protection" in classroom.text()
     assert list(found(classroom)) == ["ana-sandbox"]
     assert len(found(classroom)["ana-sandbox"].stacks) == 3
 
 
-def test_a_stack_that_cannot_be_deleted_is_said_and_the_others_go(classroom: World) -> None:
-    def stays(given: dict[str, Any]) -> dict[str, Any] | None:
-        return {} if "ben-Sandbox" in given["StackName"] else None
+def hold(world: World, stack: str, *, until_gone: str = "") -> None:
+    """Have CloudFormation refuse to delete a stack, as long as another is there that imports."""
 
-    classroom.answer("DeleteStack", stays)
+    def refused(given: dict[str, Any]) -> dict[str, Any] | None:
+        listed = world.aws.cloudformation.describe_stacks()["Stacks"]
+        there = {one["StackName"] for one in listed}
+        held = f":stack/{stack}/" in given["StackName"]
+        return {} if held and (not until_gone or until_gone in there) else None
+
+    world.answer("DeleteStack", refused)
+
+
+def deleted(world: World) -> list[str]:
+    return [line.removesuffix(": deleting") for line in world.said if line.endswith(": deleting")]
+
+
+def test_a_stack_that_cannot_be_deleted_is_said_and_the_others_go(classroom: World) -> None:
+    hold(classroom, "ben-Sandbox-Network")
+    assert run(classroom) == 1
+    assert "ben-sandbox: ben-Sandbox-Network was not deleted: it is" in classroom.text()
+    assert "sweep once more" in classroom.text()
+    assert list(found(classroom)) == ["ben-sandbox"]
+
+
+def test_a_stack_that_takes_too_long_is_said_and_the_others_go(classroom: World) -> None:
+    def lasting(given: dict[str, Any]) -> dict[str, Any] | None:
+        if "ben-Sandbox" not in given.get("StackName", ""):
+            return None
+        return {"Stacks": [{"StackName": "x", "StackStatus": "DELETE_IN_PROGRESS"}]}
+
+    hold(classroom, "ben-Sandbox-Network")
+    classroom.answer("DescribeStacks", lasting)
     clock = FakeClock()
     assert run(classroom, clock) == 1
     assert "ben-sandbox: still there after 1800 seconds: ben-Sandbox-Network" in classroom.text()
     assert clock.seconds <= sweep.STACK_SECONDS
     assert list(found(classroom)) == ["ben-sandbox"]
+
+
+@pytest.mark.parametrize("made", [("Quotes", "Web"), ("Web", "Quotes")])
+def test_a_service_goes_before_those_that_it_calls(world: World, made: tuple[str, str]) -> None:
+    for service in made:
+        world.make_stack(f"dan-Sandbox-{service}", QUEUE, tag="dan-sandbox")
+    world.make_stack("dan-Sandbox-Registry", QUEUE, tag="dan-sandbox")
+    world.answer("GetResources", lambda _: {"ResourceTagMappingList": []})
+    # Web imports Quotes' security group where its tasks have interfaces of their own.
+    hold(world, "dan-Sandbox-Quotes", until_gone="dan-Sandbox-Web")
+    assert run(world) == 0, world.text()
+    assert deleted(world) == ["dan-Sandbox-Web", "dan-Sandbox-Quotes", "dan-Sandbox-Registry"]
+
+
+def test_services_of_other_settings_are_tried_again_while_something_goes(world: World) -> None:
+    for service in ("Pier", "Boats"):
+        world.make_stack(f"dan-Sandbox-{service}", QUEUE, tag="dan-sandbox")
+    world.answer("GetResources", lambda _: {"ResourceTagMappingList": []})
+    hold(world, "dan-Sandbox-Pier", until_gone="dan-Sandbox-Boats")
+    assert run(world) == 0, world.text()
+    assert deleted(world) == ["dan-Sandbox-Pier", "dan-Sandbox-Boats", "dan-Sandbox-Pier"]
+    assert "dan-Sandbox-Pier was not deleted" in world.text()
+
+
+def test_a_failed_deletion_is_tried_again_with_an_empty_bucket(world: World) -> None:
+    """The balancer's late log: the first attempt leaves a bucket that is not empty."""
+    for stack in ("Ingress", "Network"):
+        world.make_stack(f"dan-Sandbox-{stack}", QUEUE, tag="dan-sandbox")
+    client: Any = world.session.client("s3")
+    client.create_bucket(Bucket="dan-logs")
+    client.put_object(Bucket="dan-logs", Key="late", Body=b"")
+    world.answer("GetResources", lambda _: {"ResourceTagMappingList": []})
+
+    def filled() -> bool:
+        return "Contents" in client.list_objects_v2(Bucket="dan-logs")
+
+    def summaries(given: dict[str, Any]) -> dict[str, Any] | None:
+        if "Ingress" not in given["StackName"] or not tried or not filled():
+            return None
+        one = {
+            "ResourceType": "AWS::S3::Bucket", "PhysicalResourceId": "dan-logs",
+            "ResourceStatus": "DELETE_FAILED", "ResourceStatusReason": "not empty",
+        }  # fmt: skip
+        return {"StackResourceSummaries": [one]}
+
+    tried: list[str] = []
+
+    def refused(given: dict[str, Any]) -> dict[str, Any] | None:
+        tried.append(given["StackName"])
+        return {} if "Ingress" in given["StackName"] and filled() else None
+
+    world.answer("DeleteStack", refused)
+    world.answer("ListStackResources", summaries)
+    assert run(world) == 0, world.text()
+    assert "dan-logs: not empty" in world.text()
+    assert not filled()
+
+
+def test_what_is_gone_already_stops_nothing(classroom: World) -> None:
+    """The tagging API goes on naming for a while what is gone; a volume may go meanwhile."""
+    region = f"{REGION}:{DEFAULT_ACCOUNT_ID}"
+    stale = [
+        {"ResourceARN": arn, "Tags": tags("cleo-sandbox")}
+        for arn in (
+            f"arn:aws:logs:{region}:log-group:cleo-aaa",
+            f"arn:aws:ecr:{region}:repository/cleo-aaa",
+        )
+    ]
+    answer = {"ResourceTagMappingList": [*stale, *tagged(classroom)]}
+    classroom.answer("GetResources", lambda _: answer)
+    left = found(classroom)
+    left["cleo-sandbox"].volumes.add("vol-00000000000000000")
+    code = sweep.delete(
+        classroom.aws, [left["cleo-sandbox"]], classroom.environment,
+        clock=FakeClock(), say=classroom.say,
+    )  # fmt: skip
+    assert code == 0, classroom.text()
+    for gone in ("log group cleo-aaa", "repository cleo-aaa", "volume vol-00000000000000000"):
+        assert f"{gone}: was gone already" in classroom.said
+    client: Any = classroom.session.client("ecr")
+    names = [one["repositoryName"] for one in client.describe_repositories()["repositories"]]
+    assert names == ["sandbox-web"]
+
+
+def test_another_error_is_no_absence(classroom: World) -> None:
+    def refuse(_: dict[str, Any]) -> dict[str, Any]:
+        said: Any = {"Code": "AccessDeniedException", "Message": "not yours"}
+        raise ClientError({"Error": said}, "DeleteRepository")
+
+    classroom.answer("DeleteRepository", refuse)
+    assert run(classroom) == 1
+    assert "cleo-sandbox: AWS refused" in classroom.text()
+
+
+def test_a_key_that_waits_for_its_deletion_is_nothing_left(world: World) -> None:
+    client: Any = world.session.client("kms")
+    ids = [client.create_key()["KeyMetadata"]["KeyId"] for _ in range(2)]
+    arns = [f"arn:aws:kms:{REGION}:{DEFAULT_ACCOUNT_ID}:key/{one}" for one in ids]
+    client.schedule_key_deletion(KeyId=ids[0])
+    arns.append(f"{arns[0].rpartition('/')[0]}/0a1b2c3d-0000-4000-8000-000000000000")
+    named = [{"ResourceARN": arn, "Tags": tags("dora-sandbox")} for arn in arns]
+    world.answer("GetResources", lambda _: {"ResourceTagMappingList": named})
+    assert found(world)["dora-sandbox"].others == {arns[1]}
+    client.schedule_key_deletion(KeyId=ids[1])
+    assert found(world) == {}
+    assert run(world) == 0
 
 
 def test_buckets_and_keys_are_named_and_stay(classroom: World) -> None:
