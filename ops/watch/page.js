@@ -388,7 +388,9 @@ function showTraffic() {
   const x = (one) => (300 * (one.at - first) / width).toFixed(1);
   const y = (value) => (60 - 56 * value / Math.max(1, highest)).toFixed(1);
   // Where nobody looked for a while there is no line.
-  const step = (one, index) => (index && one.at - samples[index - 1].at < 3 * one.span ? "L" : "M");
+  const since = (one, index) => (index ? one.at - samples[index - 1].at : 0);
+  const follows = (one, index) => index && since(one, index) < 3 * one.span;
+  const step = (one, index) => (follows(one, index) ? "L" : "M");
   const line = samples.map((one, index) => `${step(one, index)}${x(one)} ${y(one.requests)}`).join("");
   $("traffic-line").setAttribute("d", line);
   const areas = line.split("M").filter(Boolean).map((part) => {
@@ -399,7 +401,9 @@ function showTraffic() {
   const failing = samples.some((one) => one.failures > 0);
   const failures = samples.map((one, index) => `${step(one, index)}${x(one)} ${y(one.failures)}`).join("");
   $("traffic-failures").setAttribute("d", failing ? failures : "");
-  const over = width > 90 ? `${Math.round(width / 60)} minutes` : `${Math.round(width)} s`;
+  const long = (seconds) => (seconds > 90 ? `${Math.round(seconds / 60)} minutes` : `${Math.round(seconds)} s`);
+  const unseen = samples.reduce((total, one, index) => total + (follows(one, index) ? 0 : since(one, index)), 0);
+  const over = unseen ? `the ${long(width - unseen)} of ${long(width)} that were watched` : long(width);
   const words = `${rate(latest.requests)} requests and ${rate(latest.failures)} failures a second as of `
     + `${clock(latest.at)}; at most ${rate(highest)} in ${over}. From ${meta.rates}.`;
   write($("traffic-words"), meta.rates_error ? `${words} ${meta.rates_error}` : words);

@@ -120,7 +120,10 @@ def test_requests_and_failures_are_shown_with_their_moment(page: Page) -> None:
         expect(page.locator("#figure-requests")).to_have_text("24")
         expect(page.locator("#figure-failures")).to_have_text("0.5")
         moment = page.evaluate(f"new Date({(BEGAN + 60) * 1000}).toTimeString().slice(0, 8)")
-        expect(page.locator("#traffic-words")).to_contain_text(f"as of {moment}; at most 24")
+        words = page.locator("#traffic-words")
+        expect(words).to_contain_text(f"as of {moment}; at most 24 in 60 s")
+        scene.samples = [Sample(BEGAN + 660, 60, 6.0, 0.0)]
+        expect(words).to_contain_text("at most 24 in the 60 s of 11 minutes that were watched")
 
 
 def test_on_aws_nothing_that_changes_anything_is_offered(page: Page) -> None:
