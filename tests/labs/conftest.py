@@ -108,7 +108,8 @@ def deployed(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     found = Played(state, project / "cdk.out", engine.name, speed=DEPLOYING_SPEED)
     done = found.up()
     assert done.returncode == 0, done.stderr + found.log()
-    found.suspend_scaling()
+    for name in ("web", "quotes"):
+        dataclasses.replace(found, of=name).suspend_scaling()
     yield found
     found.down()
 

@@ -9,17 +9,16 @@ from tests.labs.playing import STEADY, Course
 
 pytestmark = pytest.mark.engine
 
+UNTOUCHED = (
+    "the service deploys by ROLLING",
+    "alarms watch deployments, and none rings",
+    STEADY,
+)
+
 
 def test_a_rollback_is_not_taken_for_a_deployment(redeployed: Course) -> None:
     course = redeployed
-    course.start(
-        7,
-        right=(
-            "the service deploys by ROLLING",
-            "alarms watch deployments, and none rings",
-            STEADY,
-        ),
-    )
+    course.start(7, right=UNTOUCHED)
     played = course.played
     before = played.described()["taskDefinition"]
     played.fail("image", "web", "crash")
@@ -39,7 +38,7 @@ def test_a_rollback_is_not_taken_for_a_deployment(redeployed: Course) -> None:
 
 def test_what_is_under_way_is_no_start_and_no_end(redeployed: Course) -> None:
     course, played = redeployed, redeployed.played
-    course.start(7)
+    course.start(7, right=UNTOUCHED)
     played.client("ecs").update_service(
         cluster=played.cluster, service=played.service, forceNewDeployment=True
     )
