@@ -13,7 +13,8 @@ from ipaddress import ip_network
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from flask import Flask
+from flask import Flask, request
+from flask import Response as FlaskResponse
 from moto.backends import SERVICE_NAMES
 from moto.core.config import default_user_config
 from moto.core.model import OperationModel
@@ -212,7 +213,16 @@ def _backend(service: SERVICE_NAMES) -> Flask:
     """
     if service not in MOTO.values():
         raise UnplayedError(service)
-    return create_backend_app(service)
+    made = create_backend_app(service)
+    made.register_error_handler(NotImplementedError, _left_out)
+    return made
+
+
+def _left_out(error: NotImplementedError) -> FlaskResponse:
+    """Refuse an operation that moto has left out, which it tells of by this exception."""
+    words = f"The rehearsal does not play this operation: {error}"
+    found = wire.error_of(request.environ, ApiError("NotImplemented", words, status=501))
+    return FlaskResponse(found.body, found.status, content_type=found.content_type)
 
 
 def _read(environ: WSGIEnvironment) -> bytes:

@@ -66,6 +66,8 @@ def _repositories(account: Account, backend: ECRBackend) -> None:
                 image_tag_mutability=str(properties.get("ImageTagMutability") or "MUTABLE"),
                 tags=tags.to_others(tags_of(properties)),
             )
+            if text := (properties.get("LifecyclePolicy") or {}).get("LifecyclePolicyText"):
+                backend.put_lifecycle_policy(ACCOUNT, name, str(text))
     for record in account.world.stacks.records.values():
         for asset in assets(record.stack):
             for tag in asset.tags:

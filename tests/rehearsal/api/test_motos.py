@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from queue import SimpleQueue
 from typing import Any
@@ -112,6 +113,18 @@ def test_the_repository_has_the_image_under_the_hash_of_its_source(served: Serve
         repositoryName=repository["repositoryName"], imageIds=[{"imageTag": tag}]
     )["imageDetails"]
     assert found == [image]
+    text = ecr.get_lifecycle_policy(repositoryName="sandbox-web")["lifecyclePolicyText"]
+    assert {one["selection"]["tagStatus"] for one in json.loads(text)["rules"]} == {"untagged"}
+
+
+def test_an_operation_that_moto_leaves_out_is_refused_by_its_name(served: Served) -> None:
+    ecr = served.client("ecr")
+    with pytest.raises(ClientError, match=r"NotImplemented.*start_lifecycle_policy_preview"):
+        ecr.start_lifecycle_policy_preview(repositoryName="sandbox-web")
+    with pytest.raises(ClientError, match=r"NotImplemented.*get_download_url_for_layer"):
+        ecr.get_download_url_for_layer(
+            repositoryName="sandbox-web", layerDigest=f"sha256:{'0' * 64}"
+        )
 
 
 def test_alarms_are_those_of_the_templates_in_the_states_of_the_world(still: Served) -> None:
