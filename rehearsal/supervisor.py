@@ -151,6 +151,8 @@ class Supervisor:
         with self._lock:
             if self.phase in {"starting", "deploying"} and self._change is None:
                 self.phase = world.outcome(self._since) or self.phase
+                for line in world.failures() if self.phase == "failed" else ():
+                    self.folder.say(line)
             self._tell()
 
     def _tell(self) -> None:

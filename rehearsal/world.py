@@ -489,15 +489,18 @@ class World:
     def outcome(self, since: float) -> str:
         """Say how what was begun has ended: steady, rolled-back, failed, or not yet (empty).
 
-        `since` is when it was begun, in AWS's time: what was rolled back before it does not count.
+        `since` is when it was begun, in AWS's time: what was rolled back before it does not count,
+        and what had failed before it is told once the others have come to their end.
         """
         with self.lock:
             services = [one for one in self.state.services.values() if one.is_active]
-            if any(one.primary.rollout == "FAILED" for one in services):
+            failed = [one for one in services if one.primary.rollout == "FAILED"]
+            if any(one.primary.updated_at >= since for one in failed):
                 return "failed"
             steady = all(
                 one.is_steady and one.primary.rollout == "COMPLETED" and len(one.deployments) == 1
                 for one in services
+                if one not in failed
             )
             refreshing = any(
                 one.refresh is not None and one.refresh.status == "InProgress"
@@ -505,12 +508,24 @@ class World:
             )
             if not steady or refreshing:
                 return ""
+            if failed:
+                return "failed"
             newest = [self.services[one.name].deployments[-1] for one in services]
             back = any(
                 one.status.startswith("ROLLBACK") and one.started_at >= self.clock.wall(since)
                 for one in newest
             )
             return "rolled-back" if back else "steady"
+
+    def failures(self) -> list[str]:
+        """Say of each service whose deployment has failed which one, and why."""
+        with self.lock:
+            return [
+                f"(service {one.name}) (deployment {one.primary.id}) has failed: "
+                f"{one.primary.reason} It stays as it is until another deployment of it."
+                for one in self.state.services.values()
+                if one.is_active and one.primary.rollout == "FAILED"
+            ]
 
     # Names.
 

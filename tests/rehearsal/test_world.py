@@ -164,6 +164,24 @@ def test_what_was_rolled_back_before_says_nothing_of_a_change_after_it(
     assert world.outcome(since) == "steady"
 
 
+def test_what_had_failed_before_a_change_is_told_by_name_once_the_change_is_there(
+    graph: Graph, world: World
+) -> None:
+    web = web_of(world)
+    other = next(one for one in world.state.services.values() if one is not web)
+    web.primary.rollout, web.primary.reason = "FAILED", "tasks failed to start."
+    web.primary.updated_at = world.clock.now()
+    assert world.outcome(0) == "failed"
+    since = world.clock.now() + 1
+    world.apply(graph)
+    other.is_steady = False
+    assert world.outcome(since) == ""
+    other.is_steady = True
+    assert world.outcome(since) == "failed"
+    (line,) = world.failures()
+    assert f"(service {web.name}) (deployment {web.primary.id}) has failed: tasks" in line
+
+
 def test_a_rule_keeps_a_deployments_weights_over_a_change_of_something_else(
     described: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
