@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from moto.core.models import DEFAULT_ACCOUNT_ID
@@ -51,10 +51,10 @@ def bootstrap(world: World, version: int = account.BOOTSTRAP_VERSION) -> None:
     )
 
 
-def budget(world: World, dollars: int) -> None:
+def budget(world: World, dollars: int, unit: Literal["MONTHLY", "DAILY"] = "MONTHLY") -> None:
     world.session.client("budgets").create_budget(
         AccountId=DEFAULT_ACCOUNT_ID,
-        Budget={"BudgetName": f"of-{dollars}", "BudgetType": "COST", "TimeUnit": "MONTHLY",
+        Budget={"BudgetName": f"of-{dollars}", "BudgetType": "COST", "TimeUnit": unit,
                 "BudgetLimit": {"Amount": str(dollars), "Unit": "USD"}},
     )  # fmt: skip
 
@@ -229,6 +229,7 @@ def test_another_budget_is_not_the_one_of_the_settings(world: World) -> None:
     budgets = world.session.client("budgets")
     budgets.delete_budget(AccountId=DEFAULT_ACCOUNT_ID, BudgetName="of-50")
     budget(world, 900)
+    budget(world, 50, unit="DAILY")
     _, missing = lines(place(world), begin(world))
     assert "no monthly budget of $50 is there, and the Cluster stack makes one" in missing
 
@@ -263,7 +264,7 @@ def test_a_log_group_that_was_left_is_named_with_what_deletes_it(world: World) -
     )
 
 
-def test_a_volume_and_an_address_that_still_cost_are_named(world: World) -> None:
+def test_an_instance_a_volume_and_an_address_that_still_cost_are_named(world: World) -> None:
     remembered = gone(world)
     for kind, tag in (("volume", "sandbox"), ("volume", "production"), ("elastic-ip", "sandbox")):
         tags: Any = [{"ResourceType": kind, "Tags": [{"Key": TAG, "Value": tag}]}]
@@ -273,8 +274,18 @@ def test_a_volume_and_an_address_that_still_cost_are_named(world: World) -> None
             )
         else:
             world.aws.ec2.allocate_address(Domain="vpc", TagSpecifications=tags)
+    ec2 = world.aws.ec2
+    instances = ec2.run_instances(
+        ImageId="ami-0123456789abcdef0", MinCount=2, MaxCount=2,
+        TagSpecifications=[
+            {"ResourceType": "instance", "Tags": [{"Key": TAG, "Value": "sandbox"}]}
+        ],
+    )["Instances"]  # fmt: skip
+    # EC2 goes on naming what has ended for an hour.
+    ec2.terminate_instances(InstanceIds=[instances[0]["InstanceId"]])
     _, missing = lines(place(world), remembered)
-    assert [line.split()[0] for line in missing.splitlines()] == ["volume", "address"]
+    assert [line.split()[0] for line in missing.splitlines()] == ["instance", "volume", "address"]
+    assert instances[1]["InstanceId"] in missing
 
 
 def test_what_could_not_be_asked_for_is_not_called_gone(world: World) -> None:
