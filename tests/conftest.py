@@ -58,11 +58,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run a test with a real engine or browser once more where a wait was too short for it.
 
-    Not where what it looked at was wrong: one failed request of many is a failure at once.
+    Not where what it looked at was wrong: one failed request of many is a failure at once. Their
+    files, which take minutes, are spread among the others, so that what waits and what computes
+    go together, and no worker is left alone with one at the end.
     """
-    for item in items:
-        if item.get_closest_marker("engine") or item.get_closest_marker("browser"):
-            item.add_marker(pytest.mark.flaky(reruns=1, only_rerun=TOO_LATE))
+    slow = [item for item in items if any(map(item.get_closest_marker, ("engine", "browser")))]
+    for item in slow:
+        item.add_marker(pytest.mark.flaky(reruns=1, only_rerun=TOO_LATE))
+    slow_files = list(dict.fromkeys(item.path for item in slow))
+    files = dict.fromkeys(item.path for item in items)
+    quick_files = [path for path in files if path not in slow_files]
+    places = {path: 0.8 * place / len(slow_files) for place, path in enumerate(slow_files)}
+    places |= {path: place / len(quick_files) for place, path in enumerate(quick_files)}
+    items.sort(key=lambda item: places[item.path])
 
 
 def pytest_collection_finish() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import templates
 from labs.kubernetes.environment import Service, translate
 from labs.place import Place
 from ops.watch.connection import Connection
+from tests.conftest import once
 from tests.labs.playing import (
     DEPLOYING_SPEED,
     SPEED,
@@ -95,9 +97,11 @@ def sandbox(assembly: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture(scope="module")
-def project(assembly: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project, in which a page's commands may change the settings."""
-    return patient_project(assembly, tmp_path_factory.mktemp("project"))
+    made = once(tmp_path_factory, "patient", patient_project)
+    copy = tmp_path_factory.mktemp("project") / "project"
+    return shutil.copytree(made, copy, symlinks=True)
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from botocore.loaders import Loader
 
 from labs.__main__ import main
-from tests.conftest import PROJECT, copy_project
+from tests.conftest import PROJECT, cdk, copy_project
 from tests.labs.pages import PAGES, Done, Shell, follow
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ DRAIN_SECONDS = 1
 CHECK_SECONDS = 120
 # Pages that deploy with other settings do so by the sandbox's own templates.
 DEPLOYING_SPEED = 20.0
+# As often as in the others, for that speed.
+SELDOM_SECONDS = 40
 COMMAND_SECONDS = 180.0
 KINDS = frozenset({"", "failing", "rehearsal"})
 
@@ -106,8 +108,11 @@ class Course:
 def patient(assembly: Path, to: Path) -> Path:
     """Copy an assembly, with a sandbox whose waits fit SPEED on a busy machine."""
     shutil.copytree(assembly, to)
-    path, template = with_grace(to)
+    (path,) = to.glob("assembly-Sandbox/SandboxWeb*.template.json")
+    template = json.loads(path.read_text(encoding="utf-8"))
     for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::ECS::Service":
+            resource["Properties"]["HealthCheckGracePeriodSeconds"] = GRACE_SECONDS
         if resource["Type"] == "AWS::ElasticLoadBalancingV2::TargetGroup":
             for attribute in resource["Properties"]["TargetGroupAttributes"]:
                 if attribute["Key"] == "deregistration_delay.timeout_seconds":
@@ -122,28 +127,22 @@ def patient(assembly: Path, to: Path) -> Path:
     return to
 
 
-def patient_project(assembly: Path, to: Path) -> Path:
-    """Copy the project and its assembly, with a grace for web that fits a busy machine in both."""
+def patient_project(to: Path) -> Path:
+    """Copy the project and synthesize it, with a sandbox whose waits fit a busy machine."""
     copy_project(to)
     settings = to / "cdk.json"
     values = json.loads(settings.read_text(encoding="utf-8"))
     web = values["context"]["environments"]["sandbox"]["services"]["web"]
     web["deployment"]["grace_seconds"] = GRACE_SECONDS
     settings.write_text(json.dumps(values), encoding="utf-8")
-    shutil.copytree(assembly, to / "cdk.out")
-    path, template = with_grace(to / "cdk.out")
-    path.write_text(json.dumps(template), encoding="utf-8")
+    source = to / "stacks" / "constructs" / "hardened_task.py"
+    text = source.read_text(encoding="utf-8")
+    often, seldom = "interval=Duration.seconds(10)", f"interval=Duration.seconds({SELDOM_SECONDS})"
+    assert text.count(often) == 1
+    source.write_text(text.replace(often, seldom), encoding="utf-8")
+    done = cdk("synth", "--quiet", cwd=to)
+    assert done.returncode == 0, done.stderr
     return to
-
-
-def with_grace(assembly: Path) -> tuple[Path, Any]:
-    """Read the template of the sandbox's web; give its path, and it with a longer grace."""
-    (path,) = assembly.glob("assembly-Sandbox/SandboxWeb*.template.json")
-    template = json.loads(path.read_text(encoding="utf-8"))
-    for resource in template["Resources"].values():
-        if resource["Type"] == "AWS::ECS::Service":
-            resource["Properties"]["HealthCheckGracePeriodSeconds"] = GRACE_SECONDS
-    return path, template
 
 
 def quick_waiters(to: Path) -> Path:
