@@ -132,8 +132,10 @@ def patient_project(to: Path) -> Path:
     copy_project(to)
     settings = to / "cdk.json"
     values = json.loads(settings.read_text(encoding="utf-8"))
-    web = values["context"]["environments"]["sandbox"]["services"]["web"]
-    web["deployment"]["grace_seconds"] = GRACE_SECONDS
+    environments = values["context"]["environments"]
+    environments["sandbox"]["services"]["web"]["deployment"]["grace_seconds"] = GRACE_SECONDS
+    # Each deploy of a page synthesizes whatever is there.
+    del environments["production"]
     settings.write_text(json.dumps(values), encoding="utf-8")
     source = to / "stacks" / "constructs" / "hardened_task.py"
     text = source.read_text(encoding="utf-8")
