@@ -374,13 +374,14 @@ def _weights(account: Account, rule: str) -> dict[str, int]:
         ]
         if rule not in rules or account.service_status(record) != "ACTIVE":
             continue
-        primary = account.service_of(record).primary
-        groups = primary.definition.target_groups
-        if len(groups) > 1 and primary.stage:
-            part = round(primary.percent)
+        # One that has just begun, or is gone back to, has moved nothing yet.
+        moved = next((one for one in account.service_of(record).deployments if one.stage), None)
+        groups = moved.definition.target_groups if moved else ()
+        if moved and len(groups) > 1:
+            part = round(moved.percent)
             # In the order of the template, whichever of the two is the new one's.
             return {
-                group: part if index == primary.target_group else 100 - part
+                group: part if index == moved.target_group else 100 - part
                 for index, group in enumerate(groups)
             }
     return {}

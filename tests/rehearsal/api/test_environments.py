@@ -100,3 +100,12 @@ def test_a_blue_green_deployment_moves_the_weights_of_its_rule(
         assert weights() == {blue: 0, green: 100}
         health = elbv2.describe_target_health(TargetGroupArn=green)["TargetHealthDescriptions"]
         assert {one["TargetHealth"]["State"] for one in health} == {"healthy"}
+        arn = served.ecs.update_service(
+            cluster=served.cluster, service=served.service, forceNewDeployment=True
+        )["service"]["currentServiceDeployment"]
+        # Before anything was looked at.
+        assert weights() == {blue: 0, green: 100}
+        tick_until(world, lambda: weights() == {blue: 100, green: 0})
+        served.ecs.stop_service_deployment(serviceDeploymentArn=arn)
+        assert weights() == {blue: 100, green: 0}
+        tick_until(world, lambda: weights() == {blue: 0, green: 100})
