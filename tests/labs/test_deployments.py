@@ -51,7 +51,8 @@ def test_what_is_under_way_is_no_start_and_no_end(redeployed: Course) -> None:
 def test_its_page_passes_it(redeployed: Course) -> None:
     answers = [done.said for done in redeployed.follow("07-deployments.md")]
     assert any("A steady service is not a deployed one" in said for said in answers)
-    assert any("20\t80" in said or "80\t20" in said for said in answers)
+    # On a busy machine the step is over before the page's loop looks at the weights.
+    assert any("receives 20 percent" in said for said in redeployed.played.events())
     assert any("Service deployment stopped by user." in said for said in answers)
     assert "Lab 7 is passed." in "".join(answers)
 
