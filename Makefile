@@ -72,7 +72,7 @@ test: setup .venv-checkov/ready ## Run the tests; those with containers skip whe
 check: setup .venv-checkov/ready ## What CI runs: format, lint, types, tests
 	ruff format --check .
 	ruff check .
-	mypy . & types=$$!; pytest; tests=$$?; wait $$types && exit $$tests
+	nice mypy . & types=$$!; pytest; tests=$$?; wait $$types && exit $$tests
 
 format: setup ## Format the code and mend what the linter can
 	ruff format .

@@ -44,7 +44,9 @@ settings.register_profile(
 settings.load_profile("project")
 
 # What a wait says that came to its end: this project's own, and Playwright's.
-TOO_LATE = ["did not come to hold within", "Timeout.* exceeded", "Locator expected"]
+TOO_LATE = [
+    r"(did not come to hold|expected \S+) within", r"Timeout.* exceeded", "Locator expected",
+]  # fmt: skip
 
 Values = dict[str, Any]
 

@@ -181,7 +181,7 @@ def test_what_departs_from_ecs_is_said_once(quick: Callable[..., Rehearsed], gra
     assert not named & {"web.Essential", "web.DependsOn", "web.LogConfiguration"}
     assert len(rehearsed.said) == len(set(rehearsed.said))
     (check,) = (line for line in rehearsed.said if line.startswith("web.HealthCheck:"))
-    assert "at speed 10 checked each 1 s, with a start period of 1 s" in check
+    assert "at speed 10 checked each 2 s, with a start period of 5 s" in check
 
 
 def test_a_crash_of_an_essential_container_ends_the_task(rehearsed: Rehearsed) -> None:

@@ -28,6 +28,8 @@ REQUESTS = 10_000
 # check does not take a target away within it. Where health checks are sped up they would, so here
 # the drain is sped up too.
 DRAIN_SECONDS = 10 / SPEED
+# What a container takes to start is not sped up: on a busy machine it may be ten seconds.
+GRACE_SECONDS = 300
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +42,7 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         values = json.loads(settings.read_text(encoding="utf-8"))
         web = values["context"]["environments"]["sandbox"]["services"]["web"]
         web["task"]["drain_seconds"] = max(1, round(DRAIN_SECONDS))
+        web["deployment"]["grace_seconds"] = GRACE_SECONDS
         settings.write_text(json.dumps(values), encoding="utf-8")
         page = project / "service" / "web" / "page.html"
         for name in ("first", "second"):
