@@ -37,7 +37,7 @@ HEALTH_DEFAULTS = {"Interval": 30, "Timeout": 5, "Retries": 3, "StartPeriod": 0}
 # No speed makes these shorter. A check is a process in the container, of 0.15 s of a core's time
 # with the engine's part: run each second, those of a few containers are most of what a machine
 # does. And what a container takes to start is this machine's time, not AWS's.
-SHORTEST = {"Interval": 2.0, "StartPeriod": 5.0}
+SHORTEST = {"Interval": 3.0, "StartPeriod": 5.0}
 # What a container has without asking. Source, read 2026-11-24:
 # https://docs.docker.com/engine/containers/run/#runtime-privilege-and-linux-capabilities
 DOCKERS_CAPABILITIES = frozenset({

@@ -172,6 +172,20 @@ def copy_project(to: Path) -> Path:
     return to
 
 
+def sandbox_project(to: Path, change: Callable[[Values], object]) -> Path:
+    """Copy the project without production, and with what `change` does to its environments.
+
+    So each `cdk synth` there, a deploy's too, takes half the time.
+    """
+    settings = copy_project(to) / "cdk.json"
+    values = json.loads(settings.read_text(encoding="utf-8"))
+    environments = values["context"]["environments"]
+    del environments["production"]
+    change(environments)
+    settings.write_text(json.dumps(values), encoding="utf-8")
+    return to
+
+
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """Let one of the workers of a run `make` a directory, and all of them read it."""
     shared = factory.getbasetemp()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from checks.audit import Acceptance, Finding, acceptances, faults, findings, table
-from tests.conftest import PROJECT, Assembly, cdk, copy_project
+from tests.conftest import PROJECT, Assembly, cdk, sandbox_project
 
 CHECKOV = PROJECT / ".venv-checkov" / "bin" / "checkov"
 
@@ -24,10 +24,7 @@ def templates(*assemblies: Assembly) -> list[str]:
 
 def test_a_finding_that_nobody_accepted_fails_cdk_synth(tmp_path: Path) -> None:
     """The CLI passes by stacks inside a Stage unless told otherwise, so this runs the CLI."""
-    project = copy_project(tmp_path / "project")
-    values = json.loads((project / "cdk.json").read_text(encoding="utf-8"))
-    del values["context"]["environments"]["production"]
-    (project / "cdk.json").write_text(json.dumps(values), encoding="utf-8")
+    project = sandbox_project(tmp_path / "project", lambda _: None)
     source = project / "stacks" / "constructs" / "container_instances.py"
     damaged = source.read_text(encoding="utf-8").replace('"AwsSolutions-AS3"', '"AwsSolutions-S1"')
     source.write_text(damaged, encoding="utf-8")

@@ -25,6 +25,7 @@ from tests.labs.playing import (
     patient,
     patient_project,
     quick_waiters,
+    warm_aws,
 )
 from tests.ops.world import CLUSTER, Wire, World, microservice
 from tests.rehearsal.conftest import usable
@@ -118,21 +119,28 @@ def deployed(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     found.down()
 
 
+@pytest.fixture(scope="session")
+def aws() -> Iterator[str]:
+    """What makes a shell's `aws` one that is loaded already."""
+    with warm_aws() as function:
+        yield function
+
+
 @pytest.fixture
-def redeployed(deployed: Played, project: Path, tmp_path: Path) -> Course:
+def redeployed(deployed: Played, project: Path, aws: str, tmp_path: Path) -> Course:
     """The course about that sandbox, for pages that deploy it with other settings."""
     for name in ("web", "quotes"):
         dataclasses.replace(deployed, of=name).settle()
     waiters = quick_waiters(tmp_path / "waiters")
-    return Course(deployed, tmp_path / "progress", waiters, folder=project)
+    return Course(deployed, tmp_path / "progress", waiters, aws, folder=project)
 
 
 @pytest.fixture
-def course(sandbox: Played, tmp_path: Path) -> Iterator[Course]:
+def course(sandbox: Played, aws: str, tmp_path: Path) -> Iterator[Course]:
     """The course about that sandbox, which is steady; whatever a test changed is put back."""
     sandbox.settle()
     sandbox.settle_hosts()
-    yield Course(sandbox, tmp_path / "progress", quick_waiters(tmp_path / "waiters"))
+    yield Course(sandbox, tmp_path / "progress", quick_waiters(tmp_path / "waiters"), aws)
     sandbox.restore()
 
 

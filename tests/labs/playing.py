@@ -7,15 +7,18 @@ import io
 import json
 import shlex
 import shutil
-from collections.abc import Sequence
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import PIPE
 from typing import TYPE_CHECKING
 
 from botocore.loaders import Loader
 
 from labs.__main__ import main
-from tests.conftest import PROJECT, cdk, copy_project
+from tests.conftest import PROJECT, Values, cdk, sandbox_project
 from tests.labs.pages import PAGES, Done, Shell, follow
 
 if TYPE_CHECKING:
@@ -39,6 +42,7 @@ DRAIN_SECONDS = 1
 DEPLOYING_SPEED = 20.0
 COMMAND_SECONDS = 180.0
 KINDS = frozenset({"", "failing", "rehearsal"})
+WARM = Path(__file__).with_name("warm_aws.py")
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class Course:
     played: Played
     progress: Path
     waiters: Path
+    # What makes a shell's `aws` one that is loaded already.
+    aws: str
     # Where a page's commands run.
     folder: Path = PROJECT
 
@@ -86,7 +92,7 @@ class Course:
         rehearsal = shlex.quote(f"--state={self.played.state}")
         labs = shlex.join(self.where)
         return Shell(
-            f"export AWS_DATA_PATH={shlex.quote(str(self.waiters))}\n"
+            f"export AWS_DATA_PATH={shlex.quote(str(self.waiters))}\n{self.aws}\n"
             "python() {\n"
             'if [ "$1 $2" = "-m labs" ]; then command python "$@" ' + labs + "\n"
             'elif [ "$1 $2" = "-m rehearsal" ]; then shift 2\n'
@@ -99,6 +105,20 @@ class Course:
         """Run every command of a page that is not for an account alone."""
         with self.shell() as shell:
             return follow(PAGES / page, shell, seconds=COMMAND_SECONDS, kinds=KINDS)
+
+
+@contextlib.contextmanager
+def warm_aws() -> Iterator[str]:
+    """Load the AWS CLI; give the shell's function by which `aws` is that one."""
+    python = str(PROJECT / ".venv-awscli" / "bin" / "python")
+    # A socket's path may not be as long as those of pytest's folders.
+    with tempfile.TemporaryDirectory() as folder:
+        address = f"{folder}/socket"
+        serving = [python, str(WARM), "serve", address]
+        with subprocess.Popen(serving, stdin=PIPE, stdout=PIPE, text=True) as server:
+            assert server.stdout is not None
+            assert server.stdout.readline() == "ready\n"
+            yield f'aws() {{ {shlex.join([python, "-S", str(WARM), address])} "$@"; }}'
 
 
 def patient(assembly: Path, to: Path) -> Path:
@@ -124,14 +144,11 @@ def patient(assembly: Path, to: Path) -> Path:
 
 def patient_project(to: Path) -> Path:
     """Copy the project and synthesize it, with a sandbox whose waits fit a busy machine."""
-    copy_project(to)
-    settings = to / "cdk.json"
-    values = json.loads(settings.read_text(encoding="utf-8"))
-    environments = values["context"]["environments"]
-    environments["sandbox"]["services"]["web"]["deployment"]["grace_seconds"] = GRACE_SECONDS
-    # Each deploy of a page synthesizes whatever is there.
-    del environments["production"]
-    settings.write_text(json.dumps(values), encoding="utf-8")
+
+    def be_patient(environments: Values) -> None:
+        environments["sandbox"]["services"]["web"]["deployment"]["grace_seconds"] = GRACE_SECONDS
+
+    sandbox_project(to, be_patient)
     done = cdk("synth", "--quiet", cwd=to)
     assert done.returncode == 0, done.stderr
     return to

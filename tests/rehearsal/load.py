@@ -18,8 +18,8 @@ class Load:
     """Asks 127.0.0.1 at a steady rate, whatever becomes of the answers, until a `with` ends.
 
     What a machine that stalls keeps it from asking in time it asks later.
-    `answered` has for each good answer its time and what stands there under `key`, which container
-    gave it for one; `failures` what else there was.
+    `answered` has for each good answer when it was asked for, by time.monotonic(), and what stands
+    there under `key`, which container gave it for one; `failures` what else there was.
     """
 
     port: int
@@ -50,7 +50,7 @@ class Load:
         return len(self.answered) + len(self.failures)
 
     def answering(self, *, since: float) -> set[str]:
-        """Name what has answered since a moment of time.monotonic()."""
+        """Name what has answered to what was asked since a moment of time.monotonic()."""
         return {name for moment, name in self.answered if moment >= since}
 
     async def _ask(self) -> None:
@@ -67,6 +67,7 @@ class Load:
         await asyncio.gather(*asking)
 
     async def _once(self) -> None:
+        began = time.monotonic()
         try:
             status, body = await asyncio.wait_for(self._request(), timeout=10)
         except (OSError, EOFError, TimeoutError, ValueError) as error:
@@ -75,7 +76,7 @@ class Load:
         if status != 200:
             self.failures.append(f"status {status}")
             return
-        self.answered.append((time.monotonic(), json.loads(body)[self.key]))
+        self.answered.append((began, json.loads(body)[self.key]))
 
     async def _request(self) -> tuple[int, bytes]:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)

@@ -661,10 +661,9 @@ def test_weights_shift_traffic_and_no_request_fails(stage: Stage) -> None:
         for green in (0, 10, 50, 100):
             # In lowest terms the first and the last are weights that AWS takes.
             scene.balancer.set_weights(RULE, {WEB: 1000 - 10 * green, GREEN: 10 * green})
-            scene.goes_on(0.1)
-            since = len(load.answered)
+            since = time.monotonic()
             scene.goes_on(1.5)
-            found = Counter(name for _, name in load.answered[since:])
+            found = Counter(name for moment, name in load.answered if moment >= since)
             shares.append(found["green"] / found.total())
     assert load.failures == []
     # Four standard deviations of some 300 draws.
@@ -759,8 +758,14 @@ def test_targets_drain_across_a_new_haproxy(stage: Stage) -> None:
     clients = [scene.client() for _ in range(4)]
     assert {scene.ask(over=one).by for one in clients * 2} == {"a", "b"}
     asking, answers = scene.asking("/held")
-    scene.until(lambda: scene.counts().in_flight == 1)
-    busy = "a" if any("held" in one.line for one in first.asked) else "b"
+    held: list[str] = []
+
+    def is_held() -> bool:
+        held[:] = [it.name for it in (first, second) for one in it.asked if "held" in one.line]
+        return bool(held) and scene.counts().in_flight == 1
+
+    scene.until(is_held)
+    (busy,) = held
     idle = "b" if busy == "a" else "a"
     scene.balancer.add_target_group(group("targetgroup/new"))
     scene.balancer.deregister(WEB, busy)
@@ -774,7 +779,6 @@ def test_targets_drain_across_a_new_haproxy(stage: Stage) -> None:
     assert answers[0].status in (0, 502)
     for one in clients:
         one.close()
-    assert second.name == "b"
 
 
 def test_other_rules_take_a_new_haproxy_and_no_request_fails(stage: Stage) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import PROJECT, cdk, copy_project, once
+from tests.conftest import PROJECT, Values, cdk, once, sandbox_project
 from tests.rehearsal.conftest import usable
 from tests.rehearsal.load import Load
 from tests.rehearsal.playing import Played, until
@@ -32,15 +32,12 @@ STEP_SECONDS = 2.0
 def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
     """The sandbox with the monolith beside its services, as the documents add it; steady."""
 
-    def synthesize(directory: Path) -> None:
-        project = copy_project(directory)
+    def add(environments: Values) -> None:
         more = (PROJECT / "docs" / "labs" / "monolith.json").read_text(encoding="utf-8")
-        settings = project / "cdk.json"
-        values = json.loads(settings.read_text(encoding="utf-8"))
-        sandbox = values["context"]["environments"]["sandbox"]
-        sandbox["services"] |= json.loads(more)["sandbox"]["services"]
-        settings.write_text(json.dumps(values), encoding="utf-8")
-        done = cdk("synth", "--quiet", cwd=project)
+        environments["sandbox"]["services"] |= json.loads(more)["sandbox"]["services"]
+
+    def synthesize(directory: Path) -> None:
+        done = cdk("synth", "--quiet", cwd=sandbox_project(directory, add))
         assert done.returncode == 0, done.stderr
 
     engine = usable("docker")

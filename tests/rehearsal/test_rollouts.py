@@ -6,7 +6,6 @@ target twice.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from rehearsal.engines import Engine
-from tests.conftest import cdk, copy_project, once
+from tests.conftest import Values, cdk, once, sandbox_project
 from tests.rehearsal.load import Load
 from tests.rehearsal.playing import DOCKER, PER_SECOND, SPEED, Played, until
 
@@ -36,14 +35,13 @@ GRACE_SECONDS = 300
 def versions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two assemblies, whose images differ: the second page says so."""
 
-    def synthesize(directory: Path) -> None:
-        project = copy_project(directory)
-        settings = project / "cdk.json"
-        values = json.loads(settings.read_text(encoding="utf-8"))
-        web = values["context"]["environments"]["sandbox"]["services"]["web"]
+    def be_patient(environments: Values) -> None:
+        web = environments["sandbox"]["services"]["web"]
         web["task"]["drain_seconds"] = max(1, round(DRAIN_SECONDS))
         web["deployment"]["grace_seconds"] = GRACE_SECONDS
-        settings.write_text(json.dumps(values), encoding="utf-8")
+
+    def synthesize(directory: Path) -> None:
+        project = sandbox_project(directory, be_patient)
         page = project / "service" / "web" / "page.html"
         for name in ("first", "second"):
             done = cdk("synth", "--quiet", "--output", name, cwd=project)

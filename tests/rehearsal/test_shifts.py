@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import copy
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import cdk, copy_project, once
+from tests.conftest import Values, cdk, once, sandbox_project
 from tests.rehearsal.conftest import usable
 from tests.rehearsal.playing import Played, until
 
@@ -26,23 +26,19 @@ STEPS: dict[str, list[int]] = {"bluegreen": [], "canary": [20], "linear": [40, 8
 def shifting(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An assembly with the sandbox once for each strategy, by its name."""
 
+    def multiply(environments: Values) -> None:
+        sandbox = environments.pop("sandbox")
+        for strategy, steps in STEPS.items():
+            environments[strategy] = with_strategy(copy.deepcopy(sandbox), strategy, steps)
+
     def synthesize(directory: Path) -> None:
-        project = copy_project(directory)
-        settings = project / "cdk.json"
-        values = json.loads(settings.read_text(encoding="utf-8"))
-        sandbox = json.dumps(values["context"]["environments"]["sandbox"])
-        values["context"]["environments"] = {
-            strategy: with_strategy(json.loads(sandbox), strategy, steps)
-            for strategy, steps in STEPS.items()
-        }
-        settings.write_text(json.dumps(values), encoding="utf-8")
-        done = cdk("synth", "--quiet", cwd=project)
+        done = cdk("synth", "--quiet", cwd=sandbox_project(directory, multiply))
         assert done.returncode == 0, done.stderr
 
     return once(tmp_path_factory, "shifting", synthesize) / "cdk.out"
 
 
-def with_strategy(values: dict[str, Any], strategy: str, steps: list[int]) -> dict[str, Any]:
+def with_strategy(values: Values, strategy: str, steps: list[int]) -> Values:
     web = values["services"]["web"]
     name = {"bluegreen": "blue-green", "watched": "canary"}.get(strategy, strategy)
     minutes = 5 if strategy == "watched" else 1

@@ -59,9 +59,20 @@ READ = """() => {
             (one) => one.querySelector(".state").dataset.state,
         ),
         letters: tasks.map((one) => one.dataset.letter),
-        phases: tasks.map((one) => one.querySelector(".chip").dataset.phase),
+        phases: [...window.phases],
         states: instances.map((one) => one.dataset.state),
     };
+}"""
+# A task may start between two looks; each phase that the page shows is kept.
+KEEP = """() => {
+    window.phases = new Set();
+    const keep = () => document.querySelectorAll(".task .chip").forEach(
+        (one) => window.phases.add(one.dataset.phase),
+    );
+    new MutationObserver(keep).observe(
+        document.body, {subtree: true, childList: true, attributes: true},
+    );
+    keep();
 }"""
 
 
@@ -209,6 +220,7 @@ def address(played: Played) -> Iterator[str]:
 def picture(page: Page, played: Played, address: str) -> Picture:
     """The page, opened."""
     page.goto(address)
+    page.evaluate(KEEP)
     found = Picture(page, played)
     until(lambda: page.locator("#services .counts").count() > 0, seconds=10)
     until(found.agrees, seconds=10)
