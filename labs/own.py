@@ -43,7 +43,8 @@ class Own:
         new.write_text(json.dumps({"own": own, "put": text}), encoding="utf-8")
         new.replace(self._path)
         self.local.write_text(text, encoding="utf-8")
-        yield f"{self.local.name} has the values of {values} now, over your own."
+        over_what = "where there was no such file" if own is None else "over your own"
+        yield f"{self.local.name} has the values of {values} now, {over_what}."
 
     def back(self) -> Iterator[str]:
         """Make the file what it was before the first `put`, or no file; say so if it was not."""
