@@ -34,7 +34,7 @@ MINIMUM_CPU_SHARES = 2
 MINIMUM_MEMORY_MIB = 6
 # In seconds. Source: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_HealthCheck.html
 HEALTH_DEFAULTS = {"Interval": 30, "Timeout": 5, "Retries": 3, "StartPeriod": 0}
-# No speed makes these shorter. A check is a process in the container, of 0.15 s of a core's time
+# No speed makes these shorter. A check is a process in the container, of 0.13 s of a core's time
 # with the engine's part: run each second, those of a few containers are most of what a machine
 # does. And what a container takes to start is this machine's time, not AWS's.
 SHORTEST = {"Interval": 3.0, "StartPeriod": 5.0}
