@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("environment", help="as in cdk.json: sandbox or production")
     simulate.add_argument("--scenario", required=True, choices=SCENARIOS)
     simulate.add_argument("--assembly", type=Path, default=Path("cdk.out"), metavar="DIRECTORY")
-    simulate.add_argument("--plot", type=Path, metavar="FILE.svg", help="draw it, too")
+    simulate.add_argument("--plot", type=_svg, metavar="FILE.svg", help="draw it, too")
     simulate.add_argument("--seed", type=int, default=0, help="of all that is left to chance")
     for one in fields(Timing):
         declared = ", unless the target group says" if one.name in DECLARED else ""
@@ -126,6 +126,12 @@ DESCRIBED = {
     "stop": "from the stop signal to the end",
     "deregistration": "until a target that leaves is gone",
 }
+
+
+def _svg(text: str) -> Path:
+    if not text.endswith(".svg"):
+        raise argparse.ArgumentTypeError(f"expected a name that ends in .svg, got {text!r}")
+    return Path(text)
 
 
 def _seconds(text: str) -> float:

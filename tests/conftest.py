@@ -43,9 +43,11 @@ settings.register_profile(
 )
 settings.load_profile("project")
 
-# What a wait says that came to its end: this project's own, and Playwright's.
+# What a wait says that came to its end: this project's own, and Playwright's. And what Chromium
+# says of a request that was under way while an engine beside it made a network, or removed one.
 TOO_LATE = [
     r"(did not come to hold|expected \S+) within", r"Timeout.* exceeded", "Locator expected",
+    "ERR_NETWORK_CHANGED",
 ]  # fmt: skip
 
 Values = dict[str, Any]

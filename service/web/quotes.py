@@ -78,11 +78,6 @@ class RemoteQuotes:
         self._failures = 0
         return quote
 
-    def close(self) -> None:
-        """Close the connections that are kept."""
-        while self._idle:
-            self._idle.pop().writer.close()
-
     def _may_ask(self) -> bool:
         if self._failures < FAILURES:
             return self._under_way < AT_ONCE

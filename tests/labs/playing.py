@@ -136,7 +136,7 @@ def patient(assembly: Path, to: Path) -> Path:
 
 
 def _let_wait(kind: str, properties: Values) -> None:
-    if kind == "AWS::ECS::Service" and "LoadBalancers" in properties:
+    if "HealthCheckGracePeriodSeconds" in properties:
         properties["HealthCheckGracePeriodSeconds"] = GRACE_SECONDS
     if kind == "AWS::ElasticLoadBalancingV2::TargetGroup":
         for attribute in properties["TargetGroupAttributes"]:

@@ -114,6 +114,17 @@ def test_a_plot_that_cannot_be_written_is_named(
     assert str(file) in capsys.readouterr().err
 
 
+def test_a_plot_of_another_kind_is_refused(
+    assembly: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "plot.png"
+    with pytest.raises(SystemExit) as ended:
+        simulate("sandbox", "--scenario", "rollout", "--plot", str(file), assembly=assembly)
+    assert ended.value.code == 2
+    assert f"expected a name that ends in .svg, got '{file}'" in capsys.readouterr().err
+    assert not file.exists()
+
+
 @pytest.mark.parametrize(("seconds", "words"), [(0, "0:00"), (69.9, "1:09"), (3600, "60:00")])
 def test_moments_are_minutes_and_seconds(seconds: float, words: str) -> None:
     assert clock(seconds) == words

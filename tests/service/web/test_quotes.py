@@ -52,8 +52,11 @@ class Played:
 
 @contextlib.contextmanager
 def asking(url: str, clock: Callable[[], float] = time.monotonic) -> Iterator[RemoteQuotes]:
-    with contextlib.closing(RemoteQuotes(url, clock=clock)) as quotes:
-        yield quotes
+    quotes = RemoteQuotes(url, clock=clock)
+    yield quotes
+    # The service keeps them until its process ends.
+    for connection in quotes._idle:
+        connection.writer.close()
 
 
 @contextlib.asynccontextmanager
