@@ -50,6 +50,9 @@ TOO_LATE = [
     "ERR_NETWORK_CHANGED",
 ]  # fmt: skip
 
+# The files that take minutes and would begin when the others are over; they come first.
+LONG_AND_LAST = {"test_findings.py", "test_shifts.py"}
+
 Values = dict[str, Any]
 
 
@@ -74,6 +77,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     quick_files = [path for path in files if path not in slow_files]
     places = {path: 0.8 * place / len(slow_files) for place, path in enumerate(slow_files)}
     places |= {path: place / len(quick_files) for place, path in enumerate(quick_files)}
+    places |= {path: 0.0 for path in files if path.name in LONG_AND_LAST}
     items.sort(key=lambda item: places[item.path])
 
 

@@ -44,7 +44,7 @@ CHECK_SECONDS = 6
 DEPLOYING_SPEED = 20.0
 COMMAND_SECONDS = 180.0
 KINDS = frozenset({"", "failing", "rehearsal"})
-WARM = Path(__file__).with_name("warm_aws.py")
+WARM = Path(__file__).with_name("warm.py")
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,9 @@ class Course:
     played: Played
     progress: Path
     waiters: Path
-    # What makes a shell's `aws` one that is loaded already.
+    # What is run in place of `aws` and of `python -m labs`, so that these are loaded already.
     aws: str
+    labs: str
     # Where a page's commands run.
     folder: Path = PROJECT
 
@@ -92,11 +93,13 @@ class Course:
     def shell(self) -> Shell:
         """Give a shell in which the page's commands find this sandbox and no other."""
         rehearsal = shlex.quote(f"--state={self.played.state}")
-        labs = shlex.join(self.where)
+        where = shlex.join(self.where)
         return Shell(
-            f"export AWS_DATA_PATH={shlex.quote(str(self.waiters))}\n{self.aws}\n"
+            f"export AWS_DATA_PATH={shlex.quote(str(self.waiters))}\n"
+            f'aws() {{ {self.aws} "$@"; }}\n'
             "python() {\n"
-            'if [ "$1 $2" = "-m labs" ]; then command python "$@" ' + labs + "\n"
+            'if [ "$1 $2" = "-m labs" ]; then shift 2\n'
+            f'{self.labs} "$@" {where}\n'
             'elif [ "$1 $2" = "-m rehearsal" ]; then shift 2\n'
             "command python -m rehearsal " + rehearsal + ' "$@"\n'
             'else command python "$@"; fi; }',
@@ -110,17 +113,22 @@ class Course:
 
 
 @contextlib.contextmanager
-def warm_aws() -> Iterator[str]:
-    """Load the AWS CLI; give the shell's function by which `aws` is that one."""
-    python = str(PROJECT / ".venv-awscli" / "bin" / "python")
+def warm(environment: str, module: str, *, folder: Path) -> Iterator[str]:
+    """Load a command in a virtual environment of the project; give a shell's words that run it."""
+    python = str(folder / environment / "bin" / "python")
     # A socket's path may not be as long as those of pytest's folders.
-    with tempfile.TemporaryDirectory() as folder:
-        address = f"{folder}/socket"
-        serving = [python, str(WARM), "serve", address]
-        with subprocess.Popen(serving, stdin=PIPE, stdout=PIPE, text=True) as server:
+    with tempfile.TemporaryDirectory() as short:
+        address = f"{short}/socket"
+        serving = [python, str(WARM), "serve", address, module]
+        with subprocess.Popen(serving, cwd=folder, stdin=PIPE, stdout=PIPE, text=True) as server:
             assert server.stdout is not None
             assert server.stdout.readline() == "ready\n"
-            yield f'aws() {{ {shlex.join([python, "-S", str(WARM), address])} "$@"; }}'
+            yield shlex.join([python, "-S", str(WARM), address])
+
+
+def warm_labs(folder: Path) -> contextlib.AbstractContextManager[str]:
+    """Load the course's commands of a copy of the project."""
+    return warm(".venv", "labs.__main__", folder=folder)
 
 
 def patient(assembly: Path, to: Path) -> Path:
