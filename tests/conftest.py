@@ -63,7 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run a test with a real engine or browser once more where a wait was too short for it.
+    """Run a test with a real engine or browser again, twice, where a wait was too short for it.
 
     Not where what it looked at was wrong: one failed request of many is a failure at once. Their
     files, which take minutes, are spread among the others, so that what waits and what computes
@@ -71,7 +71,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     slow = [item for item in items if any(map(item.get_closest_marker, ("engine", "browser")))]
     for item in slow:
-        item.add_marker(pytest.mark.flaky(reruns=1, only_rerun=TOO_LATE))
+        item.add_marker(pytest.mark.flaky(reruns=2, only_rerun=TOO_LATE))
     slow_files = list(dict.fromkeys(item.path for item in slow))
     files = dict.fromkeys(item.path for item in items)
     quick_files = [path for path in files if path not in slow_files]
