@@ -94,11 +94,11 @@ def _configured(place: Place, remembered: Remembered) -> Item:
     other = sorted(name for name in {*now, *wanted} if now.get(name) != wanted.get(name))
     if not other:
         return Item(True, "the service deploys as it did at the start")
-    name = other[0]
+    said = ", ".join(f"{name} is {now.get(name)}, not {wanted.get(name)}" for name in other)
     return Item(
         False,
-        f"{name} is {now.get(name)}, not {wanted.get(name)} as at the start, so the next rollout "
-        "fails requests too: aws ecs update-service --deployment-configuration",
+        f"{said} as at the start, so the next rollout fails requests too: aws ecs update-service "
+        '--deployment-configuration "file://$NOTES/before.json"',
     )
 
 

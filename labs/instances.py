@@ -13,6 +13,7 @@ from ops.watch.read import batches
 
 if TYPE_CHECKING:
     from types_boto3_autoscaling.type_defs import InstanceRefreshTypeDef
+    from types_boto3_ecs.type_defs import ContainerInstanceTypeDef
 
 # ECS's words for a task whose instance has ended, as answers of AWS's have them.
 HOST_IS_GONE = re.compile(r"Host EC2 \(instance (i-\w+)\) (?:terminated|stopped)")
@@ -56,13 +57,7 @@ def reset(place: Place, remembered: Remembered) -> Iterator[str]:
     if any(one["Status"] in UNDER_WAY for one in _new_refreshes(place, remembered)):
         place.aws.autoscaling.cancel_instance_refresh(AutoScalingGroupName=place.group)
         yield "The instance refresh is cancelled; what it has replaced stays replaced."
-    drained = [one for one in place.instances() if one["status"] == "DRAINING"]
-    staying = {
-        one["InstanceId"]
-        for one in place.describe_group()["Instances"]
-        if one["LifecycleState"] == "InService"
-    }
-    arns = [one["containerInstanceArn"] for one in drained if one["ec2InstanceId"] in staying]
+    arns = [one["containerInstanceArn"] for one in _draining(place)]
     for some in batches(arns, UPDATED_A_CALL):
         place.aws.ecs.update_container_instances_state(
             cluster=place.cluster, containerInstances=some, status="ACTIVE"
@@ -77,9 +72,23 @@ def reset(place: Place, remembered: Remembered) -> Iterator[str]:
     yield from services.put_back(place, remembered)
 
 
+def _draining(place: Place) -> list[ContainerInstanceTypeDef]:
+    """Give the instances that somebody drains: one that its group ends is drained by that."""
+    staying = {
+        one["InstanceId"]
+        for one in place.describe_group()["Instances"]
+        if one["LifecycleState"] == "InService"
+    }
+    return [
+        one
+        for one in place.instances()
+        if one["status"] == "DRAINING" and one["ec2InstanceId"] in staying
+    ]
+
+
 def _drained(place: Place, remembered: MutableMapping[str, Any]) -> Item:
     """Whether a check has seen an instance that takes no tasks any more, and has none left."""
-    draining = [one for one in place.instances() if one["status"] == "DRAINING"]
+    draining = _draining(place)
     for one in draining:
         if one["runningTasksCount"] + one["pendingTasksCount"] == 0:
             remembered["seen_drained"] = one["ec2InstanceId"]
@@ -154,7 +163,10 @@ def _whole(place: Place, remembered: Remembered) -> Item:
             "starts another: aws autoscaling terminate-instance-in-auto-scaling-group",
         )
     if waiting or len(ready) != wanted:
-        return Item(False, f"{len(ready)} of {wanted} instances take tasks; wait for the others")
+        return Item(
+            False,
+            f"{len(ready)} of {wanted} instances take tasks, and {len(waiting)} come or go; wait",
+        )
     return Item(True, f"{wanted} instances take tasks, as at the start")
 
 

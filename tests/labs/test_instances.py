@@ -60,6 +60,23 @@ def test_only_instances_that_stay_take_tasks_again_ten_in_a_call(
     assert "i-going" not in [name for some in many for name in some]
 
 
+def test_an_instance_that_its_group_ends_was_drained_by_nobody(
+    boats: Place, many: list[list[str]]
+) -> None:
+    assert many == []
+    there = boats.instances()
+    for one in there:
+        one |= {"runningTasksCount": 1, "pendingTasksCount": 0}
+    there[-1]["runningTasksCount"] = 0
+    boats.instances = lambda: there  # type: ignore[method-assign]
+    remembered: dict[str, Any] = {}
+    assert "i-00 is DRAINING and still runs 1 tasks" in instances._drained(boats, remembered).words
+    assert remembered == {}
+    there[3]["runningTasksCount"] = 0
+    assert instances._drained(boats, remembered).right
+    assert remembered == {"seen_drained": "i-03"}
+
+
 @pytest.mark.parametrize(
     ("refresh", "status", "is_cancelled"),
     [("new", "InProgress", True), ("new", "Successful", False), ("old", "InProgress", False)],
