@@ -63,7 +63,7 @@ local: setup cdk.out/manifest.json ## Play ENV=sandbox on this machine, with rea
 watch: setup ## Show ENV=sandbox as it lives, rehearsed or on AWS, on a page of 127.0.0.1
 	python -m ops watch $(ENV) $(ARGS)
 
-down: setup ## End what make local began, and remove everything of it
+down: setup ## End what make local began, and remove all of it but the images
 	python -m rehearsal down $(ENV)
 
 test: setup .venv-checkov/ready ## Run the tests; those with containers skip where no engine runs
