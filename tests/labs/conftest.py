@@ -17,7 +17,7 @@ import templates
 from labs.kubernetes.environment import Service, translate
 from labs.place import Place
 from ops.watch.connection import Connection
-from tests.conftest import PROJECT, once
+from tests.conftest import once
 from tests.labs.playing import (
     DEPLOYING_SPEED,
     SPEED,
@@ -25,8 +25,7 @@ from tests.labs.playing import (
     patient,
     patient_project,
     quick_waiters,
-    warm,
-    warm_labs,
+    warm_aws,
 )
 from tests.ops.world import CLUSTER, Wire, World, microservice
 from tests.rehearsal.conftest import usable
@@ -122,34 +121,26 @@ def deployed(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="session")
 def aws() -> Iterator[str]:
-    """The AWS CLI, loaded already."""
-    with warm(".venv-awscli", "awscli.clidriver", folder=PROJECT) as words:
-        yield words
-
-
-@pytest.fixture(scope="session")
-def labs() -> Iterator[str]:
-    """The course's commands, loaded already."""
-    with warm_labs(PROJECT) as words:
-        yield words
+    """What makes a shell's `aws` one that is loaded already."""
+    with warm_aws() as function:
+        yield function
 
 
 @pytest.fixture
-def redeployed(deployed: Played, project: Path, aws: str, tmp_path: Path) -> Iterator[Course]:
+def redeployed(deployed: Played, project: Path, aws: str, tmp_path: Path) -> Course:
     """The course about that sandbox, for pages that deploy it with other settings."""
     for name in ("web", "quotes"):
         dataclasses.replace(deployed, of=name).settle()
     waiters = quick_waiters(tmp_path / "waiters")
-    with warm_labs(project) as labs:
-        yield Course(deployed, tmp_path / "progress", waiters, aws, labs, folder=project)
+    return Course(deployed, tmp_path / "progress", waiters, aws, folder=project)
 
 
 @pytest.fixture
-def course(sandbox: Played, aws: str, labs: str, tmp_path: Path) -> Iterator[Course]:
+def course(sandbox: Played, aws: str, tmp_path: Path) -> Iterator[Course]:
     """The course about that sandbox, which is steady; whatever a test changed is put back."""
     sandbox.settle()
     sandbox.settle_hosts()
-    yield Course(sandbox, tmp_path / "progress", quick_waiters(tmp_path / "waiters"), aws, labs)
+    yield Course(sandbox, tmp_path / "progress", quick_waiters(tmp_path / "waiters"), aws)
     sandbox.restore()
 
 

@@ -38,13 +38,13 @@ STEADY = "the service is steady, with 2 tasks as at the start"
 GRACE_SECONDS = 900
 DEREGISTRATION_SECONDS = 120
 DRAIN_SECONDS = 1
-# Between two checks of a container, of this machine's: what they cost keeps others waiting.
-CHECK_SECONDS = 6
 # Pages that deploy with other settings do so by the sandbox's own templates.
 DEPLOYING_SPEED = 20.0
+# Between two checks of a container there, of this machine's.
+CHECK_SECONDS = 6
 COMMAND_SECONDS = 180.0
 KINDS = frozenset({"", "failing", "rehearsal"})
-WARM = Path(__file__).with_name("warm.py")
+WARM = Path(__file__).with_name("warm_aws.py")
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,8 @@ class Course:
     played: Played
     progress: Path
     waiters: Path
-    # What is run in place of `aws` and of `python -m labs`, so that these are loaded already.
+    # What makes a shell's `aws` one that is loaded already.
     aws: str
-    labs: str
     # Where a page's commands run.
     folder: Path = PROJECT
 
@@ -93,13 +92,11 @@ class Course:
     def shell(self) -> Shell:
         """Give a shell in which the page's commands find this sandbox and no other."""
         rehearsal = shlex.quote(f"--state={self.played.state}")
-        where = shlex.join(self.where)
+        labs = shlex.join(self.where)
         return Shell(
-            f"export AWS_DATA_PATH={shlex.quote(str(self.waiters))}\n"
-            f'aws() {{ {self.aws} "$@"; }}\n'
+            f"export AWS_DATA_PATH={shlex.quote(str(self.waiters))}\n{self.aws}\n"
             "python() {\n"
-            'if [ "$1 $2" = "-m labs" ]; then shift 2\n'
-            f'{self.labs} "$@" {where}\n'
+            'if [ "$1 $2" = "-m labs" ]; then command python "$@" ' + labs + "\n"
             'elif [ "$1 $2" = "-m rehearsal" ]; then shift 2\n'
             "command python -m rehearsal " + rehearsal + ' "$@"\n'
             'else command python "$@"; fi; }',
@@ -113,49 +110,38 @@ class Course:
 
 
 @contextlib.contextmanager
-def warm(environment: str, module: str, *, folder: Path) -> Iterator[str]:
-    """Load a command in a virtual environment of the project; give a shell's words that run it."""
-    python = str(folder / environment / "bin" / "python")
+def warm_aws() -> Iterator[str]:
+    """Load the AWS CLI; give the shell's function by which `aws` is that one."""
+    python = str(PROJECT / ".venv-awscli" / "bin" / "python")
     # A socket's path may not be as long as those of pytest's folders.
-    with tempfile.TemporaryDirectory() as short:
-        address = f"{short}/socket"
-        serving = [python, str(WARM), "serve", address, module]
-        with subprocess.Popen(serving, cwd=folder, stdin=PIPE, stdout=PIPE, text=True) as server:
+    with tempfile.TemporaryDirectory() as folder:
+        address = f"{folder}/socket"
+        serving = [python, str(WARM), "serve", address]
+        with subprocess.Popen(serving, stdin=PIPE, stdout=PIPE, text=True) as server:
             assert server.stdout is not None
             assert server.stdout.readline() == "ready\n"
-            yield shlex.join([python, "-S", str(WARM), address])
-
-
-def warm_labs(folder: Path) -> contextlib.AbstractContextManager[str]:
-    """Load the course's commands of a copy of the project."""
-    return warm(".venv", "labs.__main__", folder=folder)
+            yield f'aws() {{ {shlex.join([python, "-S", str(WARM), address])} "$@"; }}'
 
 
 def patient(assembly: Path, to: Path) -> Path:
     """Copy an assembly, with a sandbox whose waits fit SPEED on a busy machine."""
     shutil.copytree(assembly, to)
-    for name in ("Web", "Quotes"):
-        (path,) = to.glob(f"assembly-Sandbox/Sandbox{name}*.template.json")
-        template = json.loads(path.read_text(encoding="utf-8"))
-        for resource in template["Resources"].values():
-            _let_wait(resource["Type"], resource.get("Properties", {}))
-        path.write_text(json.dumps(template), encoding="utf-8")
+    (path,) = to.glob("assembly-Sandbox/SandboxWeb*.template.json")
+    template = json.loads(path.read_text(encoding="utf-8"))
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::ECS::Service":
+            resource["Properties"]["HealthCheckGracePeriodSeconds"] = GRACE_SECONDS
+        if resource["Type"] == "AWS::ElasticLoadBalancingV2::TargetGroup":
+            for attribute in resource["Properties"]["TargetGroupAttributes"]:
+                if attribute["Key"] == "deregistration_delay.timeout_seconds":
+                    attribute["Value"] = str(DEREGISTRATION_SECONDS)
+        if resource["Type"] == "AWS::ECS::TaskDefinition":
+            (container,) = resource["Properties"]["ContainerDefinitions"]
+            for variable in container["Environment"]:
+                if variable["Name"] == "DRAIN_SECONDS":
+                    variable["Value"] = str(DRAIN_SECONDS)
+    path.write_text(json.dumps(template), encoding="utf-8")
     return to
-
-
-def _let_wait(kind: str, properties: Values) -> None:
-    if "HealthCheckGracePeriodSeconds" in properties:
-        properties["HealthCheckGracePeriodSeconds"] = GRACE_SECONDS
-    if kind == "AWS::ElasticLoadBalancingV2::TargetGroup":
-        for attribute in properties["TargetGroupAttributes"]:
-            if attribute["Key"] == "deregistration_delay.timeout_seconds":
-                attribute["Value"] = str(DEREGISTRATION_SECONDS)
-    if kind == "AWS::ECS::TaskDefinition":
-        (container,) = properties["ContainerDefinitions"]
-        container["HealthCheck"]["Interval"] = CHECK_SECONDS * round(SPEED)
-        for variable in container["Environment"]:
-            if variable["Name"] == "DRAIN_SECONDS":
-                variable["Value"] = str(DRAIN_SECONDS)
 
 
 def patient_project(to: Path) -> Path:

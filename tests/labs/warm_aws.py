@@ -1,11 +1,11 @@
-"""A command loaded once for many times: a page's `aws`, and its `python -m labs`, are forks of it.
+"""The AWS CLI, loaded once for many commands: a page's `aws` is a fork of a process that has it.
 
-To load it is most of what such a command costs, and pages have hundreds. Nothing of it is replaced:
-each fork runs its own `main` with the words, folder, variables and streams that it is given. Both
-halves run in the command's own Python, and stand here without anything of the project:
+To load the CLI is most of what a command of it costs, and pages have hundreds. Nothing of it is
+replaced: each fork runs the CLI's own main with the words, folder, variables and streams that it
+is given. Both halves run in the CLI's own Python, and stand here without anything of the project:
 
-    python warm.py serve SOCKET MODULE     until standard input ends; MODULE has the `main`
-    python -S warm.py SOCKET WORD...       one command
+    python warm_aws.py serve SOCKET        until standard input ends
+    python -S warm_aws.py SOCKET WORD...   one command
 """
 
 from __future__ import annotations
@@ -17,11 +17,9 @@ import select
 import signal
 import socket
 import sys
-from types import ModuleType
 from typing import NoReturn
 
 STREAMS = 3
-AWS = "awscli.clidriver"
 
 
 def ask(address: str, words: list[str]) -> int:
@@ -35,12 +33,11 @@ def ask(address: str, words: list[str]) -> int:
     return code[0] if code else 255
 
 
-def serve(address: str, module: str) -> None:
-    """Load the command, say so, and fork for each time that it is asked for."""
-    sys.path[0] = os.getcwd()  # noqa: PTH109 - as `python -m` would have it
-    command = importlib.import_module(module)
-    if module == AWS:
-        command.create_clidriver()
+def serve(address: str) -> None:
+    """Load the CLI, say so, and fork for each command that is asked for."""
+    from awscli import clidriver  # type: ignore[import-not-found]
+
+    clidriver.create_clidriver()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
@@ -50,11 +47,14 @@ def serve(address: str, module: str) -> None:
             link, _ = listener.accept()
             if os.fork() == 0:
                 listener.close()
-                _answer(link, command)
+                _answer(link)
             link.close()
 
 
-def _answer(link: socket.socket, command: ModuleType) -> NoReturn:
+def _answer(link: socket.socket) -> NoReturn:
+    import awscli
+    from awscli import clidriver
+
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     code = 255
     try:
@@ -67,11 +67,10 @@ def _answer(link: socket.socket, command: ModuleType) -> NoReturn:
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(variables)
-        if command.__name__ == AWS:
-            # It adds its folder to the variables when it is loaded.
-            importlib.reload(sys.modules["awscli"])
-        sys.argv = [command.__name__, *words]
-        code = command.main()
+        # It adds its folder to the variables when it is loaded.
+        importlib.reload(awscli)
+        sys.argv = ["aws", *words]
+        code = clidriver.main()
         sys.stdout.flush()
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
