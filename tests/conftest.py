@@ -50,6 +50,10 @@ TOO_LATE = [
     "ERR_NETWORK_CHANGED",
 ]  # fmt: skip
 
+# Until a new task has to pass the balancer's checks, in AWS's seconds. A rehearsal speeds them up,
+# and not what a container takes to start, which on a busy machine may be ten seconds.
+GRACE_SECONDS = 900
+
 # The files that take minutes and would begin when the others are over; they come first.
 LONG_AND_LAST = {"test_findings.py", "test_shifts.py"}
 
@@ -185,13 +189,16 @@ def sandbox_project(
 
     So each `cdk synth` there, a deploy's too, takes half the time. A sandbox that is played from it
     has its containers checked each `check_seconds` of AWS's: what the checks of many cost is what
-    the tests have to do without.
+    the tests have to do without. And each service has GRACE_SECONDS.
     """
     settings = copy_project(to) / "cdk.json"
     values = json.loads(settings.read_text(encoding="utf-8"))
     environments = values["context"]["environments"]
     del environments["production"]
     change(environments)
+    for environment in environments.values():
+        for service in environment["services"].values():
+            service["deployment"]["grace_seconds"] = GRACE_SECONDS
     settings.write_text(json.dumps(values), encoding="utf-8")
     task = to / "stacks" / "constructs" / "hardened_task.py"
     own, rarer = "interval=Duration.seconds(10)", f"interval=Duration.seconds({check_seconds})"

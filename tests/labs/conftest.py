@@ -31,6 +31,8 @@ from tests.ops.world import CLUSTER, Wire, World, microservice
 from tests.rehearsal.conftest import usable
 from tests.rehearsal.playing import Played
 
+SERVICES = ("web", "quotes")
+
 Values = dict[str, Any]
 Edited = Callable[[Callable[[Values], None]], Service]
 
@@ -84,15 +86,14 @@ def boats(world: World, tmp_path: Path) -> Place:
 
 @pytest.fixture(scope="module")
 def sandbox(assembly: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
-    """The sandbox, played for one lab; at this speed its health checks keep a core busy."""
+    """The sandbox, played for one lab."""
     engine = usable("docker")
     folder = tmp_path_factory.mktemp("sandbox")
     longer = patient(assembly, folder / "assembly")
     found = Played(folder / "state", longer, engine.name, speed=SPEED)
     done = found.up()
     assert done.returncode == 0, done.stderr + found.log()
-    # On a busy machine the policies would scale by what its other work takes.
-    found.suspend_scaling()
+    suspend_scaling(found)
     yield found
     found.down()
 
@@ -113,10 +114,15 @@ def deployed(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     found = Played(state, project / "cdk.out", engine.name, speed=DEPLOYING_SPEED)
     done = found.up()
     assert done.returncode == 0, done.stderr + found.log()
-    for name in ("web", "quotes"):
-        dataclasses.replace(found, of=name).suspend_scaling()
+    suspend_scaling(found)
     yield found
     found.down()
+
+
+def suspend_scaling(played: Played) -> None:
+    """Keep the policies, on a busy machine, from scaling by what its other work takes."""
+    for name in SERVICES:
+        dataclasses.replace(played, of=name).suspend_scaling()
 
 
 @pytest.fixture(scope="session")
@@ -129,7 +135,7 @@ def aws() -> Iterator[str]:
 @pytest.fixture
 def redeployed(deployed: Played, project: Path, aws: str, tmp_path: Path) -> Course:
     """The course about that sandbox, for pages that deploy it with other settings."""
-    for name in ("web", "quotes"):
+    for name in SERVICES:
         dataclasses.replace(deployed, of=name).settle()
     waiters = quick_waiters(tmp_path / "waiters")
     return Course(deployed, tmp_path / "progress", waiters, aws, folder=project)

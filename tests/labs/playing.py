@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from botocore.loaders import Loader
 
 from labs.__main__ import main
-from tests.conftest import PROJECT, Values, cdk, sandbox_project
+from tests.conftest import GRACE_SECONDS, PROJECT, Values, cdk, sandbox_project
 from tests.labs.pages import PAGES, Done, Shell, follow
 
 if TYPE_CHECKING:
@@ -33,9 +33,7 @@ SIZES = (
     "scales between 2 and 4 tasks, as at the start",
 )
 STEADY = "the service is steady, with 2 tasks as at the start"
-# AWS's waits are sped up and a container's start is not: the sandbox's own grace period would be a
-# second, and a request would have half of one. What a container takes to stop is made shorter.
-GRACE_SECONDS = 900
+# At this speed a request would have half a second. What a container takes to stop is made shorter.
 DEREGISTRATION_SECONDS = 120
 DRAIN_SECONDS = 1
 # Pages that deploy with other settings do so by the sandbox's own templates.
@@ -126,10 +124,17 @@ def warm_aws() -> Iterator[str]:
 def patient(assembly: Path, to: Path) -> Path:
     """Copy an assembly, with a sandbox whose waits fit SPEED on a busy machine."""
     shutil.copytree(assembly, to)
-    (path,) = to.glob("assembly-Sandbox/SandboxWeb*.template.json")
-    template = json.loads(path.read_text(encoding="utf-8"))
-    for resource in template["Resources"].values():
-        if resource["Type"] == "AWS::ECS::Service":
+    for path in to.glob("assembly-Sandbox/Sandbox*.template.json"):
+        template = json.loads(path.read_text(encoding="utf-8"))
+        make_patient(template["Resources"])
+        path.write_text(json.dumps(template), encoding="utf-8")
+    return to
+
+
+def make_patient(resources: Values) -> None:
+    """Give a stack's services, target groups and containers their longer and shorter waits."""
+    for resource in resources.values():
+        if "HealthCheckGracePeriodSeconds" in resource.get("Properties", {}):
             resource["Properties"]["HealthCheckGracePeriodSeconds"] = GRACE_SECONDS
         if resource["Type"] == "AWS::ElasticLoadBalancingV2::TargetGroup":
             for attribute in resource["Properties"]["TargetGroupAttributes"]:
@@ -137,20 +142,16 @@ def patient(assembly: Path, to: Path) -> Path:
                     attribute["Value"] = str(DEREGISTRATION_SECONDS)
         if resource["Type"] == "AWS::ECS::TaskDefinition":
             (container,) = resource["Properties"]["ContainerDefinitions"]
+            container["HealthCheck"]["Interval"] = round(CHECK_SECONDS * SPEED)
             for variable in container["Environment"]:
                 if variable["Name"] == "DRAIN_SECONDS":
                     variable["Value"] = str(DRAIN_SECONDS)
-    path.write_text(json.dumps(template), encoding="utf-8")
-    return to
 
 
 def patient_project(to: Path) -> Path:
     """Copy the project and synthesize it, with a sandbox whose waits fit a busy machine."""
 
-    def be_patient(environments: Values) -> None:
-        environments["sandbox"]["services"]["web"]["deployment"]["grace_seconds"] = GRACE_SECONDS
-
-    sandbox_project(to, be_patient, check_seconds=CHECK_SECONDS * round(DEPLOYING_SPEED))
+    sandbox_project(to, lambda _: None, check_seconds=CHECK_SECONDS * round(DEPLOYING_SPEED))
     done = cdk("synth", "--quiet", cwd=to)
     assert done.returncode == 0, done.stderr
     return to

@@ -149,6 +149,7 @@ def test_a_stopped_task_is_replaced_at_once(steady: Played) -> None:
     assert load.failures == []
 
 
+@DOCKER
 def test_an_image_that_crashes_is_rolled_back_and_no_request_fails(steady: Played) -> None:
     is_rolled_back(
         steady, "crash", r"Essential container in task exited",

@@ -22,7 +22,6 @@ pytestmark = pytest.mark.engine
 
 # The numbers are told with: pytest --log-cli-level=INFO
 LOG = logging.getLogger(__name__)
-PER_SECOND = 50
 DEGRADED = "degraded"
 # How long traffic is looked at between two changes of the weights.
 STEP_SECONDS = 2.0
@@ -89,7 +88,7 @@ def quoting(load: Load, tasks: set[str], *, since: float) -> bool:
 def test_a_quote_comes_from_each_task_of_quotes_by_its_name(web: Played, quotes: Played) -> None:
     tasks = arns(quotes)
     assert len(tasks) == 2
-    with web.load(PER_SECOND, key="quotes") as load:
+    with web.load(key="quotes") as load:
         until(lambda: quoting(load, tasks, since=0), seconds=20)
     assert load.failures == []
     assert load.answering(since=0) <= {*tasks, DEGRADED}
@@ -100,8 +99,9 @@ def test_without_quotes_the_page_is_degraded_and_with_them_it_is_whole_again(
     web: Played, quotes: Played
 ) -> None:
     before = quotes.tasks()
+    told = len(web.events())
     engine = usable(web.engine)
-    with web.load(PER_SECOND, key="quotes") as load:
+    with web.load(key="quotes") as load:
         until(lambda: load.answering(since=0) - {DEGRADED} != set(), seconds=20)
         for task in before:
             (container,) = task["containers"]
@@ -123,12 +123,13 @@ def test_without_quotes_the_page_is_degraded_and_with_them_it_is_whole_again(
         reason = stopped[task["taskArn"]]["stoppedReason"]
         assert reason == "Essential container in task exited"
     # Nobody took web's tasks from the balancer for that.
-    assert "unhealthy" not in "\n".join(web.events())
+    events = web.events()
+    assert "unhealthy" not in "\n".join(events[: len(events) - told])
 
 
 def test_a_rollout_of_quotes_fails_no_request_of_web(web: Played, quotes: Played) -> None:
     before, others = arns(quotes), arns(web)
-    with web.load(PER_SECOND, key="quotes") as load:
+    with web.load(key="quotes") as load:
         until(lambda: quoting(load, before, since=0), seconds=20)
         web.client("ecs").update_service(
             cluster=web.cluster, service=quotes.service, forceNewDeployment=True
@@ -177,7 +178,7 @@ def test_weights_move_the_traffic_from_the_monolith_to_the_services_and_back(web
         until(are_expected, seconds=5 * STEP_SECONDS)
         return found
 
-    with web.load(PER_SECOND, key="service") as load:
+    with web.load(key="service") as load:
         answering("web")
         for weights, expected in (
             ((100, 0), ["monolith"]),

@@ -96,6 +96,8 @@ def test_an_interrupted_beginning_removes_what_it_began(played: Played, runtime:
     assert left(played, runtime) == []
 
 
+# It is found by its labels, which each engine's own tests see.
+@pytest.mark.parametrize("runtime", ["docker", "processes"], indirect=True)
 def test_what_a_killed_one_left_is_removed_by_the_next_and_by_down(
     played: Played, runtime: Runtime
 ) -> None:

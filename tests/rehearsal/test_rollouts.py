@@ -1,7 +1,6 @@
 """No request fails while tasks come and go in ECS's order; in the other order some do.
 
-200 requests a second, each tried once on a connection of its own, on a balancer that tries no
-target twice.
+Each request is tried once, on a connection of its own, on a balancer that tries no target twice.
 """
 
 from __future__ import annotations
@@ -16,34 +15,31 @@ import pytest
 from rehearsal.engines import Engine
 from tests.conftest import Values, cdk, once, sandbox_project
 from tests.rehearsal.load import Load
-from tests.rehearsal.playing import DOCKER, PER_SECOND, SPEED, Played, until
+from tests.rehearsal.playing import DOCKER, SPEED, Played, until
 
 pytestmark = pytest.mark.engine
 
 # The numbers are told with: pytest --log-cli-level=INFO
 LOG = logging.getLogger(__name__)
+# What the rollout is claimed for, and its reverse is compared with.
 REQUESTS = 10_000
-# Of the other changes; it is the change that fails requests, if anything does.
-SOME_REQUESTS = 2_000
+PER_SECOND = 200
 # The drain outlives a deregistration that comes late by as much, and at AWS's own speed a health
 # check does not take a target away within it. Where health checks are sped up they would, so here
 # the drain is sped up too.
 DRAIN_SECONDS = 10 / SPEED
-# What a container takes to start is not sped up: on a busy machine it may be ten seconds.
-GRACE_SECONDS = 300
 
 
 @pytest.fixture(scope="session")
 def versions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two assemblies, whose images differ: the second page says so."""
 
-    def be_patient(environments: Values) -> None:
+    def drain_faster(environments: Values) -> None:
         web = environments["sandbox"]["services"]["web"]
         web["task"]["drain_seconds"] = max(1, round(DRAIN_SECONDS))
-        web["deployment"]["grace_seconds"] = GRACE_SECONDS
 
     def synthesize(directory: Path) -> None:
-        project = sandbox_project(directory, be_patient)
+        project = sandbox_project(directory, drain_faster)
         page = project / "service" / "web" / "page.html"
         for name in ("first", "second"):
             done = cdk("synth", "--quiet", "--output", name, cwd=project)
@@ -76,9 +72,9 @@ def steady(played: Played) -> Played:
     return played
 
 
-def under_load(played: Played, change: Callable[[], None], requests: int = SOME_REQUESTS) -> Load:
-    """Let something happen under a load of as many requests as a claim needs, or more."""
-    with played.load() as load:
+def under_load(load: Load, change: Callable[[], None], *, requests: int = 0) -> Load:
+    """Let something happen under a load, of as many requests as a claim needs, or more."""
+    with load:
         time.sleep(1)
         change()
         time.sleep(1)
@@ -90,11 +86,13 @@ def under_load(played: Played, change: Callable[[], None], requests: int = SOME_
 def test_a_rollout_fails_no_request(steady: Played, versions: tuple[Path, Path]) -> None:
     before = {task["taskArn"] for task in steady.tasks()}
 
-    def roll_out() -> None:
-        done = steady.run("deploy", "sandbox", f"--assembly={versions[1]}")
-        assert done.returncode == 0, done.stderr
+    def change() -> None:
+        roll_out(steady, versions[1])
 
-    load = under_load(steady, roll_out, REQUESTS if steady.engine == "docker" else SOME_REQUESTS)
+    if steady.engine == "docker":
+        load = under_load(steady.load(PER_SECOND), change, requests=REQUESTS)
+    else:
+        load = under_load(steady.load(), change)
     assert load.failures == []
     assert len(load.answering(since=0)) == 4
     assert not before & {task["taskArn"] for task in steady.tasks()}
@@ -106,14 +104,9 @@ def test_the_same_rollout_in_the_other_order_does(
 ) -> None:
     steady.fail("draining")
     try:
-        with steady.load() as load:
-            time.sleep(1)
-            done = steady.run("deploy", "sandbox", f"--assembly={versions[0]}")
-            assert done.returncode == 0, done.stderr
-            time.sleep(2)
+        load = under_load(steady.load(PER_SECOND), lambda: roll_out(steady, versions[0]))
     finally:
         steady.restore()
-    LOG.info("%s failed of %s", len(load.failures), load.asked)
     assert len(load.failures) > 0
 
 
@@ -125,7 +118,7 @@ def test_scaling_out_and_in_fails_no_request(steady: Played) -> None:
             steady.settle()
             assert len(steady.tasks()) == count
 
-    load = under_load(steady, scale)
+    load = under_load(steady.load(), scale)
     assert load.failures == []
     assert len(load.answering(since=0)) == 6
 
@@ -143,7 +136,7 @@ def test_draining_an_instance_fails_no_request(steady: Played) -> None:
         steady.settle()
 
     try:
-        load = under_load(steady, drain)
+        load = under_load(steady.load(), drain)
     finally:
         ecs.update_container_instances_state(
             cluster=steady.cluster, containerInstances=[instance], status="ACTIVE"
@@ -169,11 +162,16 @@ def test_an_instance_refresh_of_every_host_fails_no_request(steady: Played) -> N
 
         until(is_over, seconds=240)
 
-    load = under_load(steady, refresh)
+    load = under_load(steady.load(), refresh)
     assert load.failures == []
     after = {one["ec2InstanceId"] for one in steady.instances()}
     assert len(after) == len(before)
     assert not before & after
+
+
+def roll_out(played: Played, assembly: Path) -> None:
+    done = played.run("deploy", "sandbox", f"--assembly={assembly}")
+    assert done.returncode == 0, done.stderr
 
 
 def on(played: Played, instance: str) -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import Values, cdk, once, sandbox_project
 from tests.rehearsal.conftest import usable
-from tests.rehearsal.playing import Played, until
+from tests.rehearsal.playing import PER_SECOND, Played, until
 
 pytestmark = pytest.mark.engine
 
@@ -70,7 +70,7 @@ def test_the_traffic_moves_by_its_steps_and_fails_no_request(
     environment, steps = played
     before = {task["taskArn"].rpartition("/")[2] for task in environment.tasks()}
     old = {hostname(environment, task) for task in environment.tasks()}
-    with environment.load() as load:
+    with environment.load(2 * PER_SECOND) as load:
         time.sleep(1)
         environment.client("ecs").update_service(
             cluster=environment.cluster, service=environment.service, forceNewDeployment=True
@@ -95,7 +95,7 @@ def test_an_alarm_takes_the_traffic_back_before_all_of_it_has_moved(
 ) -> None:
     environment, (step,) = played
     before = environment.described()["taskDefinition"]
-    with environment.load(50) as load:
+    with environment.load() as load:
         environment.fail(
             f"--environment={environment.environment}", "image", environment.service, "failing"
         )
@@ -120,10 +120,10 @@ def hostname(played: Played, task: Any) -> str:  # noqa: ANN401
 
 
 def shares_of_new(answered: list[tuple[float, str]], old: set[str]) -> list[int]:
-    """Give for each half second how many per cent of the answers new tasks gave."""
+    """Give for each second how many per cent of the answers new tasks gave."""
     bins: dict[int, Counter[bool]] = {}
     for moment, name in answered:
-        bins.setdefault(int(moment * 2), Counter())[name not in old] += 1
+        bins.setdefault(int(moment), Counter())[name not in old] += 1
     return [
         round(100 * found[True] / (found[True] + found[False])) for _, found in sorted(bins.items())
     ][1:-1]

@@ -34,7 +34,7 @@ SIZES = {"phone": (390, 844), "laptop": (1440, 900), "projector": (1920, 1080)}
 def opened(page: Page, scene: Scene, chips: int) -> None:
     """Open the page, and wait until all is there."""
     page.goto(scene.url)
-    expect(page.locator("#cluster .chip.cell")).to_have_count(chips)
+    expect(page.locator("#cluster .chip.cell")).to_have_count(chips, timeout=30_000)
 
 
 def shown(page: Page) -> Any:  # noqa: ANN401 - of the page
