@@ -11,6 +11,7 @@ ecs-agent/api/container/restart/restart_tracker.go (restart policies).
 from __future__ import annotations
 
 import logging
+import math
 import re
 import threading
 import time
@@ -349,13 +350,14 @@ class Task:
         # By the engine's clock: on a busy machine its answer to a start may come after the end.
         if (state.finished or time.time()) - (state.started or 0) < policy.period:
             return False
+        asked = time.time()
         try:
             self._engine.start(container.id or "")
         except EngineError as error:
             self._agent.say(f"{self._task.id}: {container.name}: {error}")
             return False
         container.restarts += 1
-        self._begin(container)
+        self._begin(container, asked)
         return True
 
     def _end_as(self, container: _Container, state: State | None) -> None:
@@ -521,8 +523,12 @@ class Task:
             self._engine.remove(name)
         return _named(kind, "started", error)
 
-    def _begin(self, container: _Container) -> None:
-        """Say that a container runs, and where, and attend to it; again after each start."""
+    def _begin(self, container: _Container, asked: float = math.inf) -> None:
+        """Say that a container runs, and where, and attend to it; again after each start.
+
+        `asked` is when its start was asked for, where that was not its engine's own. What Podman
+        writes down is later, on a busy machine later than the container's first words.
+        """
         container.state, container.began = "running", time.monotonic()
         container.health, container.looked = "UNKNOWN", time.time()
         again = container.started is not None
@@ -540,7 +546,7 @@ class Task:
         container.started = state.started
         self._observe(container, "started", ports=ports)
         if container.log is not None:
-            since = (state.started or 0) if again else 0
+            since = min(asked, state.started or 0) if again else 0
             self._spawn(self._follow, container, container.id, container.log, since)
         if not state.running:
             self._hear_death(container, time.time())

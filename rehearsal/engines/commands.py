@@ -43,6 +43,8 @@ NAMES = ("docker", "podman")
 PULL_SECONDS = 900
 # So many of a log's lines are compared with what stands there when its container has ended.
 LAST_LINES = 100
+# What a line's time, of nanoseconds, is from what is kept of it, and more.
+ROUNDED_SECONDS = 2e-6
 # The agent's own limit of a start. Source: amazon-ecs-agent, agent/config/config_unix.go,
 # defaultContainerStartTimeout, read 2026-11-24.
 RUN_SECONDS = 180
@@ -322,7 +324,9 @@ class Engine:
                 if pipe is not None:
                     pipe.close()
         # Docker stops following where a container ends, be its last words written or not.
-        oldest = latest[0].time if latest else since
+        # From a little before the oldest, whose time was rounded: else Podman may leave it out, and
+        # give what it has of the same line by itself as another.
+        oldest = latest[0].time - ROUNDED_SECONDS if latest else since
         rest = self._call("logs", *_logs_since(oldest), container, check=False)
         for stream, text in (("stdout", rest.stdout), ("stderr", rest.stderr)):
             for one in text.splitlines():

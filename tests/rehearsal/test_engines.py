@@ -446,6 +446,17 @@ def test_last_words_are_read_where_following_ended_before_them(tmp_path: Path) -
     assert [line.text for line in lines] == ["first", "last"]
 
 
+def test_a_line_in_parts_is_asked_for_again_as_a_whole(tmp_path: Path) -> None:
+    first, end = "2026-01-01T00:00:00.477636010Z", "2026-01-01T00:00:00.477793Z"
+    # As Podman does: what is older than asked for is left out, part by part.
+    body = (
+        "[ $2 = --follow ] || [ ${3#--since=} \\< 1767225600.477636010 ] "
+        f"|| {{ echo '{end} '; exit; }}\necho '{first} first{end} '"
+    )
+    lines = list(Engine(script(tmp_path, "podman", body)).follow_logs("container"))
+    assert [line.text for line in lines] == ["first"]
+
+
 def test_a_line_that_was_written_in_parts_keeps_only_the_time_of_its_own(tmp_path: Path) -> None:
     own, part = "2026-01-01T00:00:00.1Z", "2026-01-01T00:00:00.2+00:00"
     body = f"echo '{part} said at {own} and {part} on'"

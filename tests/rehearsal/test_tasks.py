@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from queue import SimpleQueue
@@ -31,6 +32,7 @@ class ScriptedEngine(ActingEngine):
         self.states: dict[str, State] = {}
         self.removed: list[str] = []
         self.stays: set[str] = set()
+        self.starting: Callable[[str], None] = lambda _: None
         self.stopping: Callable[[str], None] = self._end
         self.lines: Iterator[Line] = iter(())
         self.followed: list[float] = []
@@ -55,6 +57,9 @@ class ScriptedEngine(ActingEngine):
 
     def state(self, container: str) -> State:
         return self.states[container]
+
+    def start(self, container: str) -> None:
+        self.starting(container)
 
     def stop(self, container: str) -> None:
         self.stopping(container)
@@ -127,6 +132,24 @@ def test_a_container_that_its_engine_starts_again_is_seen_with_its_new_ports(
     again = scripted.see("started")
     assert (again.ports, again.restarts, again.runtime_id) == ({"80/tcp": 2}, 0, "container-0")
     until(lambda: scripted.engine.followed == [0, 5e9])
+
+
+def test_what_a_restarted_container_wrote_before_its_start_was_written_down_is_kept(
+    scripted: Scripted,
+) -> None:
+    engine = scripted.engine
+    engine.starting = lambda container: engine.begin(container, time.time() + 60, port=1)
+    policy: Value = {"Enabled": True, "RestartAttemptPeriod": 60}
+    scripted.start(LogConfiguration=LOG, RestartPolicy=policy)
+    scripted.see("started")
+    asked = time.time()
+    engine.states["container-0"] = replace(
+        engine.states["container-0"], running=False, exit_code=1, finished=asked
+    )
+    engine.changes.put(Change("container-0", "died", asked))
+    assert scripted.see("started").restarts == 1
+    until(lambda: len(engine.followed) == 2)
+    assert asked <= engine.followed[1] <= time.time()
 
 
 def test_one_start_is_seen_once(scripted: Scripted) -> None:
