@@ -135,6 +135,12 @@ def _price(answers: Mapping[str, str], fit: int, kind: str) -> Item:
         return Item(True, f"vms_month: ${right:.2f} for {fit} machines, ${one:.2f} for the one")
     if math.isclose(answer, one, rel_tol=ROUNDED):
         return Item(False, f"vms_month: ${answer:.2f} is one {kind}; each container has its own")
+    if answers["vms_month"] == f"{right:.2f}"[1:]:
+        return Item(
+            False,
+            f"vms_month: {answer:g} is what a shell leaves of ${right:.2f} in double quotes; write "
+            "the number alone",
+        )
     return Item(
         False,
         f"vms_month: {answer:g} is not what follows; as many {kind} as containers fit on one, each "
@@ -149,18 +155,32 @@ def _times(answers: Mapping[str, str], measured: Mapping[str, Any]) -> Item:
     if not measured:
         return Item(False, f"times: nothing was measured to compare with: {MEASURE}")
     # Both of one machine: numbers of two say nothing of each other.
-    starts = measured["recorded" if measured["machine"] == RECORDED else "starts"]
-    container = next(starts[name] for name in ENGINES if name in starts)
-    right = starts[MACHINE]["seconds"] / container["seconds"]
+    is_recorded = measured["machine"] == RECORDED
+    starts = measured["recorded" if is_recorded else "starts"]
+    machine, container = starts[MACHINE]["seconds"], _container_seconds(starts)
+    right = machine / container
     if math.isclose(answer, right, rel_tol=ROUNDED, abs_tol=0.06):
         return Item(True, f"times: a machine takes {right:.1f} times as long as a container")
     if math.isclose(answer, 1 / right, rel_tol=ROUNDED):
         return Item(False, f"times: {answer:g} is a container's over a machine's; turn it around")
+    own = _container_seconds(measured["starts"])
+    if is_recorded and own and math.isclose(answer, machine / own, rel_tol=ROUNDED):
+        return Item(
+            False,
+            f"times: {answer:g} is the recorded machine's {machine:.2f} s by your own container's "
+            f"{own:.2f} s, of two computers; take the container's recorded {container:.2f} s",
+        )
     return Item(
         False,
         f"times: {answer:g} is not what was measured; divide the machine's seconds by the "
-        f"container's in {MEASURED.name}, or read the last line of {MEASURE}",
+        f"container's in {MEASURED.name}, both{' recorded' if is_recorded else ''}, or read the "
+        f"last line of {MEASURE}",
     )
+
+
+def _container_seconds(starts: Mapping[str, Any]) -> float:
+    """Give what a container took, Docker's where there is one; 0 where there is none."""
+    return float(next((starts[name]["seconds"] for name in ENGINES if name in starts), 0))
 
 
 def _number(answers: Mapping[str, str], name: str) -> float | Item:

@@ -23,6 +23,8 @@ ASSEMBLY = Path("cdk.out")
 FOLDER = Path(".build") / "kubernetes"
 SERVICE = "web"
 POD_FILE = f"{SERVICE}-pod"
+# What Podman makes of a Deployment's Pod: Podman 4.3, and a newer one (unverified).
+OTHERS = (f"{SERVICE}-pod-0", f"{SERVICE}-pod")
 ENGINE_SECONDS = 90
 # Podman 4.3 kills after 10 s, and fails then to remove what it has just killed.
 REMOVE = ("pod", "rm", "--force", "--time", "60")
@@ -124,7 +126,13 @@ def _played(place: Place, pod: Mapping[str, Any], remembered: Remembered) -> Ite
         return
     found = _inspect("pod", name)
     if found is None:
-        yield Item(False, f"Pod {name}: is not there: {play}")
+        first = "".join(
+            f"; Pod {other} is of {SERVICE}.yaml, for a cluster: podman kube down "
+            f"{FOLDER / SERVICE}.yaml first"
+            for other in OTHERS
+            if _inspect("pod", other)
+        )
+        yield Item(False, f"Pod {name}: is not there: {play}{first}")
         return
     if found["Id"] == remembered["pod"]:
         yield Item(
@@ -162,11 +170,48 @@ def _container(pod: str, declared: Mapping[str, Any], one: Inspected | None, pla
             f"{name}: is of the image {one['ImageName']}, and the manifest says "
             f"{declared['image']}; {again}",
         )
+    status = one["State"]["Status"]
+    if status == "created":
+        return Item(
+            False,
+            f"{name}: was never started; podman start {name} says why. Where its port is taken, "
+            f"write the Pod with another --port; {again}",
+        )
     if not one["State"]["Running"]:
         return Item(
-            False, f"{name}: is {one['State']['Status']}; podman logs {name} says why; {again}"
+            False,
+            f"{name}: is {status}, and is looked at while it runs; podman logs {name} says what "
+            f"it did last; {again}",
         )
-    return Item(True, f"{name}: runs")
+    held = _held(one)
+    for place, wanted in _limits(declared).items():
+        if held[place] != wanted:
+            return Item(
+                False,
+                f"{name}: runs with {place} {held[place]}, and the manifest says {wanted}: it was "
+                f"made of another; {again}",
+            )
+    return Item(True, f"{name}: runs, held in as the manifest says")
+
+
+def _limits(declared: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what a container's manifest holds it in with, of that what Podman honours."""
+    context = declared["securityContext"]
+    memory = declared["resources"]["limits"]["memory"]
+    return {
+        "memory": int(memory.removesuffix("Mi")) << 20,
+        "user": f"{context['runAsUser']}:{context['runAsGroup']}",
+        "a read-only root": context["readOnlyRootFilesystem"],
+    }
+
+
+def _held(one: Inspected) -> dict[str, Any]:
+    """Give the same of what Podman runs."""
+    return {
+        "memory": one["HostConfig"]["Memory"],
+        "user": one["Config"]["User"],
+        "a read-only root": one["HostConfig"]["ReadonlyRootfs"],
+    }
 
 
 def _network(service: Inspected, sidecar: Inspected) -> Item:

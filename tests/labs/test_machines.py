@@ -81,6 +81,7 @@ MISTAKES: list[tuple[dict[str, str], str]] = [
     ({"limit": "memory"}, "limit: memory is not what runs out first"),
     ({"limit": "disk"}, "limit: expected one of cpu, memory, got disk"),
     ({"vms_month": "$15.18"}, "vms_month: $15.18 is one t3.small; each container has its own"),
+    ({"vms_month": "0.74"}, "0.74 is what a shell leaves of $60.74 in double quotes"),
     ({"vms_month": "0.08"}, "as many t3.small as containers fit on one, each 730 hours"),
     ({"times": "0.125"}, "times: 0.125 is a container's over a machine's; turn it around"),
     ({"times": "5"}, "times: 5 is not what was measured"),
@@ -115,6 +116,24 @@ def test_a_type_without_a_price_still_costs_something(answer: str, right: bool) 
     found = machines._price({"vms_month": answer}, 4, "x9.huge")
     assert found.right is right
     assert f"no price for x9.huge, so {answer} was not compared" in found.words
+
+
+def test_a_recorded_machine_is_compared_with_the_recorded_container() -> None:
+    measured = {
+        "machine": "recorded",
+        "starts": {"podman": {"seconds": 1.0}, "docker": {"seconds": 0.8}},
+        "recorded": {"docker": {"seconds": 0.5}, "virtual machine": {"seconds": 4.0}},
+    }
+    assert machines._times({"times": "8"}, measured).right
+    assert machines._times({"times": "5"}, measured) == Item(
+        False,
+        "times: 5 is the recorded machine's 4.00 s by your own container's 0.80 s, of two "
+        "computers; take the container's recorded 0.50 s",
+    )
+    assert (
+        "in measured.json, both recorded, or read"
+        in machines._times({"times": "3"}, measured).words
+    )
 
 
 def test_only_what_is_divided_is_told_of() -> None:

@@ -111,6 +111,21 @@ def test_nothing_done_passes_nothing_and_says_what_to_do(place: Place) -> None:
         assert expected in missing
 
 
+@pytest.mark.usefixtures("folder")
+def test_the_pod_of_the_deployment_is_told_from_the_one_for_podman(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = ("pod", "inspect", "web-pod-0")
+    monkeypatch.setattr(
+        pods, "_podman", lambda *words: {("version",): "4.3.1", other: '{"Id": "1"}'}.get(words)
+    )
+    _, missing = lines(place, dict(pods.begin(place)))
+    assert (
+        "Pod sandbox-web: is not there: podman kube play .build/kubernetes/web-pod.yaml; Pod "
+        "web-pod-0 is of web.yaml, for a cluster: podman kube down .build/kubernetes/web.yaml first"
+    ) in missing
+
+
 @pytest.mark.usefixtures("none_runs")
 def test_without_templates_it_says_how_to_write_them(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -193,12 +208,13 @@ def test_a_pod_without_the_sidecar_and_one_from_before_are_told(
     whole = yaml.safe_load(path.read_text(encoding="utf-8"))
     alone = copy.deepcopy(whole)
     alone["spec"]["containers"].pop()
+    alone["spec"]["containers"][0]["resources"]["limits"]["memory"] = "256Mi"
     other = path.with_name("alone.yml")
     other.write_text(document([alone]), encoding="utf-8")
     said("kube", "play", str(other))
     remembered: dict[str, Any] = {"files": {}, "pod": None}
-    right, missing = lines(place, remembered)
-    assert "sandbox-web-web: runs" in right
+    _, missing = lines(place, remembered)
+    assert "sandbox-web-web: runs with memory 268435456, and the manifest says 134217728" in missing
     assert "sandbox-web-identify: is not in the Pod, the sidecar: this Pod was not made" in missing
     assert '/identity says "task": "' in missing or "does not say who answers" in missing
     remembered = dict(pods.begin(place)) | {"files": {}}
@@ -208,14 +224,21 @@ def test_a_pod_without_the_sidecar_and_one_from_before_are_told(
         in missing
     )
     said(*pods.REMOVE, POD)
+    with socket.create_server(("127.0.0.1", port)):
+        said("kube", "play", str(path))
+        _, missing = lines(place, remembered)
+    assert "sandbox-web-web: was never started; podman start sandbox-web-web says why" in missing
+    said(*pods.REMOVE, POD)
     said("kube", "play", str(path))
     until(lambda: not lines(place, remembered)[1], seconds=30)
     right, _ = lines(place, remembered)
+    for name in ("web", "identify"):
+        assert f"sandbox-web-{name}: runs, held in as the manifest says" in right
     assert "both containers share a network, that of the Pod's infra container" in right
     assert "both share volume sandbox-web-identify, which only the sidecar writes" in right
     said("pod", "stop", "--time", "1", POD)
     _, missing = lines(place, remembered)
-    assert "sandbox-web-web: is exited; podman logs sandbox-web-web says why" in missing
+    assert "sandbox-web-web: is exited, and is looked at while it runs; podman logs" in missing
     done = list(pods.reset(place, remembered))
     assert "Pod sandbox-web is removed." in done
     assert not [one for one in said("volume", "ls", "--quiet").split() if one.startswith(POD)]
