@@ -26,6 +26,8 @@ PATIENCE = max(1.0, 10 / SPEED)
 # Requests a second of a load. Each costs some 6 ms of a core, in all that it comes through: 200 a
 # second leave a machine little for what they are to see.
 PER_SECOND = 50
+# Between two looks of a wait. Ten a second would be a tenth of a core, for each test that waits.
+PAUSE_SECONDS = 0.3
 SETTLED = re.compile("steady state|is AZ balanced")
 # What is the same with every engine is seen with one of them.
 DOCKER = pytest.mark.parametrize("engine", ["docker"], indirect=True)
@@ -209,12 +211,12 @@ class Played:
         return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
-def until(holds: Callable[[], bool], *, seconds: float) -> float:
+def until(holds: Callable[[], bool], *, seconds: float, pause: float = PAUSE_SECONDS) -> float:
     """Wait until something holds; give how long that took, in seconds.
 
     Fails after `seconds` at the speed of CI, later at a slower one.
     """
-    return conftest.until(holds, seconds=seconds * PATIENCE)
+    return conftest.until(holds, seconds=seconds * PATIENCE, pause=pause)
 
 
 def printed(done: Any) -> Any:  # noqa: ANN401

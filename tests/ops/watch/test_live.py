@@ -63,6 +63,8 @@ READ = """() => {
         states: instances.map((one) => one.dataset.state),
     };
 }"""
+# Page and API are compared so often, since how late the page is, is measured so.
+LOOK_SECONDS = 0.1
 # A task may start between two looks; each phase that the page shows is kept.
 KEEP = """() => {
     window.phases = new Set();
@@ -223,7 +225,7 @@ def picture(page: Page, played: Played, address: str) -> Picture:
     page.evaluate(KEEP)
     found = Picture(page, played)
     until(lambda: page.locator("#services .counts").count() > 0, seconds=10)
-    until(found.agrees, seconds=10)
+    until(found.agrees, seconds=10, pause=LOOK_SECONDS)
     return found
 
 
@@ -241,10 +243,10 @@ def test_a_rollout_is_shown_as_the_api_tells_it(picture: Picture) -> None:
             over = picture.rollouts() == ["completed"] * 2
             return over and {"in progress", "completed"} <= seen
 
-        until(is_over, seconds=90)
+        until(is_over, seconds=90, pause=LOOK_SECONDS)
         expect(picture.page.locator("#figure-requests")).to_have_text(re.compile(r"^(1\d|2\d)$"))
         expect(picture.page.locator("#figure-failures")).to_have_text("0")
-    until(picture.agrees, seconds=10)
+    until(picture.agrees, seconds=10, pause=LOOK_SECONDS)
     LOG.info("the same %d times; at most %.1f s late", picture.same, picture.latest)
     assert len(picture.letters) == 2
     assert "is replaced" in seen
@@ -268,8 +270,8 @@ def test_a_lost_instance_is_shown_as_the_api_tells_it(picture: Picture) -> None:
         statuses = [one["lastStatus"] for one in played.tasks()]
         return victim not in names and len(names) == 2 and statuses == ["RUNNING"] * 2
 
-    until(is_over, seconds=60)
-    until(picture.agrees, seconds=10)
+    until(is_over, seconds=60, pause=LOOK_SECONDS)
+    until(picture.agrees, seconds=10, pause=LOOK_SECONDS)
     LOG.info("the same %d times; at most %.1f s late", picture.same, picture.latest)
     assert "booting" in picture.states
     assert victim not in page.locator("#zones").inner_text()
@@ -291,11 +293,11 @@ def test_a_task_is_stopped_and_an_instance_drained_and_taken_back(picture: Pictu
     button = page.locator("form[data-kind=drain] button.do")
     button.click()
     expect(page.locator(f"[data-instance='{name}']")).to_have_attribute("data-state", "draining")
-    until(picture.agrees, seconds=10)
+    until(picture.agrees, seconds=10, pause=LOOK_SECONDS)
     expect(button).to_have_text("Take tasks again")
     button.click()
     expect(page.locator(f"[data-instance='{name}']")).to_have_attribute("data-state", "active")
-    until(picture.agrees, seconds=10)
+    until(picture.agrees, seconds=10, pause=LOOK_SECONDS)
 
 
 def test_a_rehearsal_that_ends_is_said_to_have_ended(picture: Picture) -> None:
