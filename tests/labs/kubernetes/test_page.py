@@ -10,9 +10,11 @@ import pytest
 import templates
 from labs.kubernetes.environment import KUBERNETES, translate
 from labs.kubernetes.notes import NO_COUNTERPART
-from tests.conftest import PROJECT, Assembly
+from tests.conftest import Assembly
+from tests.labs.pages import PAGES, commands
 
-TEXT = (PROJECT / "docs" / "labs" / "10-kubernetes.md").read_text(encoding="utf-8")
+PAGE = PAGES / "10-kubernetes.md"
+TEXT = PAGE.read_text(encoding="utf-8")
 WORDS = {
     "task definition": "Pod",
     "task": "Pod",
@@ -63,14 +65,12 @@ def check(notes: list[templates.Value]) -> None:
 
 
 def test_every_command_can_be_copied_and_none_is_left_to_clean_up() -> None:
-    blocks = re.findall(r"^```console\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
-    commands = [line for block in blocks for line in block.splitlines()]
-    assert len(commands) > 10
-    for line in commands:
-        assert line.startswith("$ "), line
-        assert shlex.split(line[2:])
-    assert any("kube play" in line for line in commands)
-    assert any("kube down" in line for line in commands)
+    found = [command.text for command in commands(PAGE)]
+    assert len(found) > 10
+    for text in found:
+        assert shlex.split(text)
+    assert any("kube play" in text for text in found)
+    assert any("kube down" in text for text in found)
 
 
 def test_the_releases_are_those_of_the_schemas() -> None:
