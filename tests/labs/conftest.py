@@ -29,7 +29,7 @@ from tests.labs.playing import (
 )
 from tests.ops.world import CLUSTER, Wire, World, microservice
 from tests.rehearsal.conftest import usable
-from tests.rehearsal.playing import Played
+from tests.rehearsal.playing import Played, until
 
 SERVICES = ("web", "quotes")
 
@@ -119,6 +119,17 @@ def deployed(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     found.down()
 
 
+def is_spread(played: Played) -> bool:
+    """Whether the service has tasks in each zone in which there are instances."""
+    has = {
+        attribute["value"]
+        for instance in played.instances()
+        for attribute in instance["attributes"]
+        if attribute["name"] == "ecs.availability-zone"
+    }
+    return has == {task.get("availabilityZone") for task in played.tasks()}
+
+
 def suspend_scaling(played: Played) -> None:
     """Keep the policies, on a busy machine, from scaling by what its other work takes."""
     for name in SERVICES:
@@ -144,8 +155,10 @@ def redeployed(deployed: Played, project: Path, aws: str, tmp_path: Path) -> Cou
 @pytest.fixture
 def course(sandbox: Played, aws: str, tmp_path: Path) -> Iterator[Course]:
     """The course about that sandbox, which is steady; whatever a test changed is put back."""
-    sandbox.settle()
     sandbox.settle_hosts()
+    # Else a task may be moved to the other zone just when a lab is begun.
+    until(lambda: is_spread(sandbox), seconds=180)
+    sandbox.settle()
     yield Course(sandbox, tmp_path / "progress", quick_waiters(tmp_path / "waiters"), aws)
     sandbox.restore()
 
