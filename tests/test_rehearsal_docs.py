@@ -24,6 +24,7 @@ ROWS = [
 SOURCES = {
     "https://github.com/aws/amazon-ecs-agent",
     "https://github.com/boto/botocore",
+    "https://github.com/containers/netavark/pull/275",
     "https://github.com/getmoto/moto",
     "https://github.com/ministackorg/ministack",
 }

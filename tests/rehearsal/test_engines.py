@@ -104,8 +104,8 @@ def test_a_kill_from_outside_is_told_at_once(
     killed = time.monotonic()
     os.kill(runtime.state(container).pid, signal.SIGKILL)
     told(watch, until=lambda found: "died" in kinds(found, container))
-    # A tenth of that on a quiet machine; Podman alone looks for it four times a second.
-    assert time.monotonic() - killed < 1
+    # 0.1 s on a quiet machine; Podman alone looks for it four times a second.
+    assert time.monotonic() - killed < 5
     until(lambda: runtime.state(container).exit_code == 137, seconds=5)
     assert not runtime.state(container).out_of_memory
 

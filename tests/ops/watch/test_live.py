@@ -60,17 +60,24 @@ READ = """() => {
         ),
         letters: tasks.map((one) => one.dataset.letter),
         phases: [...window.phases],
-        states: instances.map((one) => one.dataset.state),
+        states: [...window.states],
     };
 }"""
 # Page and API are compared so often, since how late the page is, is measured so.
 LOOK_SECONDS = 0.1
-# A task may start between two looks; each phase that the page shows is kept.
+# A task may start between two looks, and an instance boot; each phase and state that the page shows
+# is kept.
 KEEP = """() => {
     window.phases = new Set();
-    const keep = () => document.querySelectorAll(".task .chip").forEach(
-        (one) => window.phases.add(one.dataset.phase),
-    );
+    window.states = new Set();
+    const keep = () => {
+        document.querySelectorAll(".task .chip").forEach(
+            (one) => window.phases.add(one.dataset.phase),
+        );
+        document.querySelectorAll(".instance").forEach(
+            (one) => window.states.add(one.dataset.state),
+        );
+    };
     new MutationObserver(keep).observe(
         document.body, {subtree: true, childList: true, attributes: true},
     );
