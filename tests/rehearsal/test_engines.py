@@ -696,7 +696,6 @@ def test_a_process_of_a_killed_run_is_found_and_removed(
 
 OWNER = f"""
 import sys, time
-from functools import partial
 from pathlib import Path
 from rehearsal import containers
 from rehearsal.engines import Processes
