@@ -134,7 +134,8 @@ class Engine:
         """Make a network that is apart from every other; its name begins with the one given."""
         # Two runs may play the same instance at once, and Docker would give both the same name.
         unique = f"{name}-{uuid.uuid4().hex[:8]}"
-        # Docker keeps bridges apart by itself.
+        # Docker keeps bridges apart by itself; Podman's old netavark, with the option, not at all
+        # times (docs/rehearsal.md, Safety).
         apart = ["--opt=isolate=true"] if self.name == "podman" else []
         named = [f"--label={key}={value}" for key, value in labels.items()]
         try:
